@@ -1,0 +1,72 @@
+/// \file
+/// Memory behind a translation: what makes a nested walk out of a plain one.
+#pragma once
+
+#include "../core/access.hpp"
+#include "../core/translation.hpp"
+#include "concept.hpp"
+
+#include <concepts>
+#include <cstdint>
+
+namespace stagewalk {
+inline namespace v0 {
+
+/// Why translated memory could not be read: the translation refused, or the memory behind it failed.
+/// \tparam Refusal the translator's fault.
+/// \tparam Error the memory's error.
+template <class Refusal, class Error> struct translated_error {
+    using refusal = Refusal; ///< The translator's fault.
+
+    bool refused{}; ///< Whether the translation refused.
+    Refusal why{};  ///< If it did: its fault.
+    Error failed{}; ///< If it did not: what the memory reported.
+
+    /// Errors are equal that have equal parts.
+    friend constexpr bool operator==(translated_error const&, translated_error const&) = default;
+};
+
+/// Serves \p T's input addresses out of \p M: every address is translated for itself, then loaded.
+///
+/// A stage-1 walk in a guest's memory, seen through stage 2, *is* the nested walk. Each descriptor's own address is
+/// translated, not the base of its table: a 64 KiB stage-1 table may lie behind sixteen unrelated 4 KiB pages. \tparam
+/// T a translator whose output is what \p M serves; it is copied, so let it be a view such as `single`.
+template <class T, memory M>
+    requires std::same_as<typename T::output, typename M::address>
+class translated {
+public:
+    using address = typename T::input;                                         ///< The address type: T's input.
+    using error = translated_error<typename T::fault_type, typename M::error>; ///< Refused or failed.
+
+    /// \param translator translates every address.
+    /// \param m the memory behind it, alive as long as this object.
+    constexpr translated(T const& translator, M& m) : translator_{translator}, memory_{&m} {}
+
+    /// The 64 bits at \p a.
+    [[nodiscard]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
+        auto const t = translator_.translate(a, read);
+        if (!t) [[unlikely]]
+            return failure{error{true, t.error(), {}}};
+        auto const loaded = memory_->load(t->output);
+        if (!loaded) [[unlikely]]
+            return failure{error{false, {}, loaded.error()}};
+        return *loaded;
+    }
+
+    /// Replaces the 64 bits at \p a if they still are \p expected. Needs the translation to grant writing.
+    constexpr outcome<bool, error> compare_exchange(address a, std::uint64_t& expected,
+                                                    std::uint64_t desired) noexcept requires updatable_memory<M> {
+        auto const t = translator_.translate(a, write);
+        if (!t) return failure{error{true, t.error(), {}}};
+        auto const done = memory_->compare_exchange(t->output, expected, desired);
+        if (!done) return failure{error{false, {}, done.error()}};
+        return *done;
+    }
+
+private:
+    T translator_;
+    M* memory_;
+};
+
+} // namespace v0
+} // namespace stagewalk

@@ -1,0 +1,82 @@
+/// \file
+/// Two stages, one over the other.
+#pragma once
+
+#include "../memory/translated.hpp"
+#include "single.hpp"
+
+#include <concepts>
+#include <cstdint>
+#include <type_traits>
+
+namespace stagewalk {
+inline namespace v0 {
+
+/// How two stages of unlike architectures combine: rights are what both grant, the format bits are stage 1's, and a
+/// fault says whose it is. An architecture that defines more (memory types, codes of its own for stage-2 faults) brings
+/// its own rule with these members.
+struct plain_nesting {
+    /// The attributes of both stages together.
+    [[nodiscard]] static constexpr attributes merge(attributes first, attributes second) {
+        return attributes::from_bits(first.bits & (second.bits | ~attributes::rights_mask));
+    }
+
+    /// The fault to report: unchanged, with whose it is.
+    template <class Fault> [[nodiscard]] static constexpr Fault report(Fault const& f) { return f; }
+};
+
+/// Walks \p S1, whose tables and output are addresses of \p S2's input space, through \p S2. Any stage 1 composes over
+/// any translator: a `single`, or another `nested` for three stages. \tparam S1 the outer (first) stage. \tparam T2 the
+/// inner translator. \tparam M the memory behind both. \tparam Rule combines attributes and faults.
+template <stage S1, translator T2, memory M, class Rule = plain_nesting>
+    requires std::same_as<typename S1::output, typename T2::input> && serves<M, typename T2::output>
+class nested {
+    using tables = translated<T2, M>;
+    using raw_fault = walk_fault<S1, tables>;
+
+public:
+    using input = typename S1::input;   ///< What it translates from.
+    using output = typename T2::output; ///< What it translates to.
+    /// Its fault, as the rule reports it.
+    using fault_type = decltype(Rule::report(std::declval<raw_fault const&>()));
+
+    /// \param s1 the outer stage.
+    /// \param t2 the inner translator.
+    /// \param m the memory behind both, alive as long as this object.
+    constexpr nested(S1 const& s1, T2 const& t2, M& m) : first_{s1}, second_{t2}, memory_{&m} {}
+
+    /// The same from two stages over one memory.
+    template <stage S2>
+        requires std::same_as<T2, single<S2, M>>
+    constexpr nested(S1 const& s1, S2 const& s2, M& m) : nested{s1, T2{s2, m}, m} {}
+
+    /// Translates \p in for \p a through both.
+    [[nodiscard]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
+        tables through{second_, *memory_};
+        auto const first = walk(first_, through, in, a);
+        if (!first) [[unlikely]]
+            return failure{fault_type{Rule::report(first.error())}};
+        auto const second = second_.translate(first->output, a);
+        if (!second) [[unlikely]] {
+            fault<typename S1::code> outer{
+                {}, S1::number, fault_at::input, no_level, true, in.value, first->output.value, 0, 0, 0};
+            return failure{fault_type{Rule::report(raw_fault{nested_by::output, outer, second.error()})}};
+        }
+        return translation<output>{second->output, Rule::merge(first->effective, second->effective),
+                                   first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size,
+                                   passage::walked};
+    }
+
+private:
+    S1 first_;
+    T2 second_;
+    M* memory_;
+};
+
+/// `nested{stage1, stage2, memory}` deduces all.
+template <stage S1, stage S2, class M> nested(S1, S2, M&) -> nested<S1, single<S2, M>, M>;
+/// `nested{stage1, translator, memory}` deduces all.
+template <stage S1, translator T2, class M> nested(S1, T2, M&) -> nested<S1, T2, M>;
+
+} // namespace v0
+} // namespace stagewalk

@@ -1,0 +1,52 @@
+/// \file
+/// The 128 bits that a unit records of a fault (VT-d 9.9 and 11.4.14: FRCD_REG).
+#pragma once
+
+#include "../core/fault.hpp"
+#include "../core/field.hpp"
+#include "../core/size.hpp"
+#include "capabilities.hpp"
+#include "reason.hpp"
+#include "request.hpp"
+
+#include <cstdint>
+
+namespace stagewalk {
+inline namespace v0 {
+namespace vtd {
+
+/// Fault recording register FRCD_REG[n], at FRO * 16 + n * 16 (VT-d 11.4.14).
+struct fault_record : entry<128, pointer_field<"FI", 63, 12>, field<"SID", 79, 64>, field<"T2", 92>, field<"PRIV", 93>,
+                            field<"EXE", 94>, field<"PP", 95>, field<"FR", 103, 96>, field<"PV", 123, 104>,
+                            field<"AT", 125, 124>, field<"T1", 126>, field<"F", 127>> {
+    using entry::entry;
+};
+
+/// The record of fault \p f of request \p r, as a unit with capabilities \p caps writes it, F set.
+/// Whether it may be written at all is `f.reported`.
+[[nodiscard]] constexpr fault_record to_record(capabilities const& caps, fault<reason> const& f, request const& r) {
+    fault_record record;
+    // Address bits above the widest supported table are forced to zero.
+    std::uint64_t const width = 12 + 9 * caps.deepest_second_stage();
+    record.set<"FI">(r.address.value & low_mask(width));
+    record.set<"SID">(r.source);
+    record.set<"FR">(static_cast<std::uint64_t>(f.code));
+    bool const reads = r.access.covers(read);
+    bool const writes = r.access.covers(write);
+    bool const page_request = r.type == request_type::page;
+    record.set<"T1">(reads && !page_request);
+    record.set<"T2">((reads && writes) || page_request);
+    if (r.has_pasid()) {
+        record.set<"PP">(1);
+        record.set<"PV">(r.pasid);
+        record.set<"PRIV">(r.access.covers(privileged));
+        record.set<"EXE">(r.access.covers(execute) && reads && !writes);
+    }
+    if (caps.ecap.get<"DT">() != 0 && !page_request) record.set<"AT">(static_cast<std::uint64_t>(r.type));
+    record.set<"F">(1);
+    return record;
+}
+
+} // namespace vtd
+} // namespace v0
+} // namespace stagewalk

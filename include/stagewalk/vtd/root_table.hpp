@@ -1,0 +1,41 @@
+/// \file
+/// The root table of legacy mode: one entry a bus (VT-d 9.1), and the register that points to it (VT-d 11.4.5).
+#pragma once
+
+#include "../core/field.hpp"
+
+#include <cstdint>
+
+namespace stagewalk {
+inline namespace v0 {
+namespace vtd {
+
+/// RTADDR_REG, offset 020h (VT-d 11.4.5). A unit uses the value that GCMD.SRTP latched.
+struct root_table_address : entry<64, pointer_field<"RTA", 63, 12>, field<"TTM", 11, 10>, field<"SSIRWE", 7>> {
+    using entry::entry;
+};
+
+/// Translation table mode, RTADDR_REG.TTM.
+enum class table_mode : std::uint8_t {
+    legacy = 0,   ///< Root and context tables of 128-bit entries.
+    scalable = 1, ///< Context entries of 256 bits, PASID tables.
+    reserved = 2, ///< Extended mode of old revisions.
+    abort = 3,    ///< Every request is aborted.
+};
+
+/// Root entry, legacy mode (VT-d 9.1): `root = RTA + bus * 16`.
+struct root_entry : entry<128, field<"P", 0>, pointer_field<"CTP", 63, 12>> {
+    using entry::entry;
+
+    /// A present entry for the context table at \p context_table, a 4 KiB aligned physical address.
+    [[nodiscard]] static constexpr root_entry make(std::uint64_t context_table) {
+        root_entry e;
+        e.set<"CTP">(context_table);
+        e.set<"P">(1);
+        return e;
+    }
+};
+
+} // namespace vtd
+} // namespace v0
+} // namespace stagewalk

@@ -1,0 +1,161 @@
+/// \file
+/// The contract between a table format and the walk.
+///
+/// A stage is a value: a format with its live configuration (root, levels, widths, features). It judges entries; it
+/// never reads memory. Every entry is judged in one of two lanes:
+/// - The fast lane, `lane(access)`, recognises the entries that plainly lead on or plainly map, each with one merged
+/// test where it
+///   can: it holds the masks, already merged with what the access needs, and lives in registers. It never refuses.
+/// - `judge` is the law. It knows every condition of the manual in the manual's order and gives the fault code. A stage
+/// would be
+///   complete with it alone; a test holds the fast lane against it.
+#pragma once
+
+#include "../core/access.hpp"
+#include "../core/address.hpp"
+#include "../core/attributes.hpp"
+#include "../core/fault.hpp"
+#include "../core/range.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace stagewalk {
+inline namespace v0 {
+
+/// What an entry turns out to be.
+enum class verdict : std::uint8_t {
+    refused, ///< The walk ends in a fault.
+    table,   ///< Leads to a table.
+    leaf,    ///< Maps a page.
+};
+
+/// One entry, met on the way down.
+struct step {
+    std::uint64_t level{};   ///< The level of its table, 0 = the level of the smallest leaves.
+    std::uint64_t address{}; ///< Where it was read, in the space of the tables.
+    std::uint64_t entry{};   ///< The value that was read, once.
+
+    /// Steps are equal field by field.
+    friend constexpr bool operator==(step const&, step const&) = default;
+};
+
+/// No entry, where a `step` is asked for.
+inline constexpr step no_step{no_level, 0, 0};
+
+/// What `judge` says of an entry.
+/// \tparam Code the architecture's fault code.
+template <class Code> struct judgement {
+    verdict is{verdict::refused}; ///< What the entry is.
+    fault_at at{fault_at::table}; ///< Refused: the entry as such, or the access that it was to serve.
+    Code code{};                  ///< Refused: the manual's number.
+    std::uint64_t value{};        ///< Table: its level. Leaf: the lg2 size of the page.
+    step blame{};                 ///< Refused: the entry to name, which may be one met earlier.
+
+    /// Leads to a table of \p level.
+    [[nodiscard]] static constexpr judgement table(std::uint64_t level) { return {verdict::table, {}, {}, level, {}}; }
+    /// Maps a page of 2^\p lg2 bytes.
+    [[nodiscard]] static constexpr judgement leaf(std::uint64_t lg2) { return {verdict::leaf, {}, {}, lg2, {}}; }
+    /// Refused with \p code; \p blame is the entry to name.
+    [[nodiscard]] static constexpr judgement refuse(Code code, fault_at at, step const& blame) {
+        return {verdict::refused, at, code, 0, blame};
+    }
+};
+
+/// Names its input and output address types, its fault code and what it carries from level to level.
+template <class S>
+concept has_stage_types = requires {
+    typename S::input::space;
+    typename S::output::space;
+    typename S::code;
+    typename S::path;
+};
+
+/// Has a root table, a top level below its compile-time maximum, and indices.
+template <class S>
+concept has_geometry = requires(S const& s, typename S::input in, std::uint64_t level) {
+    { S::levels_min } -> std::convertible_to<unsigned>;
+    { S::levels_max } -> std::convertible_to<unsigned>;
+    { S::number } -> std::convertible_to<fault_stage>;
+    { s.root() } -> std::same_as<typename S::output>;
+    { s.top() } -> std::same_as<std::uint64_t>;
+    { s.index(level, in) } -> std::same_as<std::uint64_t>;
+    { s.shift(level) } -> std::same_as<std::uint64_t>;
+};
+
+/// One or two ranges of input addresses, to be iterated over.
+/// \tparam Address the input address type.
+/// \tparam N the number of ranges.
+template <class Address, std::size_t N> struct ranges {
+    range<Address> part[N]; ///< The ranges, ascending and apart.
+
+    /// The first range.
+    [[nodiscard]] constexpr range<Address> const* begin() const { return part; }
+    /// Past the last range.
+    [[nodiscard]] constexpr range<Address> const* end() const { return part + N; }
+};
+
+/// Says which input addresses it admits, and why not.
+template <class S>
+concept checks_input = requires(S const& s, typename S::input in) {
+    { s.admits(in) } -> std::same_as<bool>;
+    { *s.admitted().begin() } -> std::convertible_to<range<typename S::input>>;
+    { s.refuse(in) } -> std::same_as<typename S::code>;
+};
+
+/// Recognises plain entries.
+template <class L>
+concept fast_lane = requires(L const& lane, std::uint64_t level, std::uint64_t e) {
+    { lane.leads_on(level, e) } -> std::same_as<bool>;
+    { lane.maps(level, e) } -> std::same_as<bool>;
+};
+
+/// Judges entries, fast and exactly.
+template <class S>
+concept judges_entries = requires(S const& s, access a, typename S::path& p, step const& at, step& denied,
+                                  std::uint64_t level) {
+    { s.lane(a) } -> fast_lane;
+    { s.judge(at, a, p, denied) } -> std::same_as<judgement<typename S::code>>;
+    { s.unreadable(level) } -> std::same_as<typename S::code>;
+};
+
+/// Reads addresses and attributes out of entries that were accepted.
+template <class S>
+concept reads_entries = requires(S const& s, std::uint64_t e, std::uint64_t level, std::uint64_t lg2,
+                                 typename S::path& p) {
+    { S::is_present(e) } -> std::same_as<bool>;
+    {S::carry(p, e)};
+    { S::next_level(level, e) } -> std::same_as<std::uint64_t>;
+    { S::leaf_size(level, e) } -> std::same_as<std::uint64_t>;
+    { S::target(e) } -> std::same_as<typename S::output>;
+    { s.leaf_output(e, lg2) } -> std::same_as<typename S::output>;
+    { s.leaf_attributes(e, p) } -> std::same_as<attributes>;
+};
+
+/// A table format with its live configuration.
+template <class S>
+concept stage = has_stage_types<S> && has_geometry<S> && checks_input<S> && judges_entries<S> && reads_entries<S>;
+
+/// Whether an entry of \p S may lead to a table more than one level down (it declares `skips_levels`).
+template <class S> inline constexpr bool skips_levels = requires { S::skips_levels; };
+
+/// A stage whose fast lane can also be had without the checks that only a guest's tables need.
+template <class S>
+concept trustable = stage<S> && requires(S const& s, access a) {
+    { s.trusting_lane(a) } -> fast_lane;
+};
+
+/// A stage that can also write its entries.
+template <class S>
+concept encodable = stage<S> && requires(S const& s, typename S::output o, std::uint64_t lg2, attributes at) {
+    { s.make_leaf(o, lg2, at) } -> std::same_as<std::uint64_t>;
+    { s.make_table(o) } -> std::same_as<std::uint64_t>;
+    { s.sizes() } -> std::same_as<std::uint64_t>;
+    { s.leaf_level(lg2) } -> std::same_as<std::uint64_t>;
+    { s.can_encode(o, at) } -> std::same_as<bool>;
+};
+
+} // namespace v0
+} // namespace stagewalk

@@ -1,0 +1,220 @@
+/// \file
+/// One table, downwards: an input address becomes an output address, or the manual's fault.
+#pragma once
+
+#include "../core/outcome.hpp"
+#include "../core/translation.hpp"
+#include "../memory/concept.hpp"
+#include "stage.hpp"
+#include "trace.hpp"
+
+#include <cstdint>
+#include <type_traits>
+
+namespace stagewalk {
+inline namespace v0 {
+
+namespace detail {
+
+template <class S, class M> struct walk_fault_of { using type = fault<typename S::code>; };
+
+// Memory that is itself translated: its refusals are faults of another stage and are kept whole.
+template <class S, class M>
+    requires requires { typename M::error::refusal; }
+struct walk_fault_of<S, M> {
+    using type = nested_fault<typename S::code, typename M::error::refusal>;
+};
+
+} // namespace detail
+
+/// The fault of a walk over \p S in memory \p M: `fault<S::code>`, or a `nested_fault` where the memory is itself
+/// translated.
+template <stage S, memory M> using walk_fault = typename detail::walk_fault_of<S, M>::type;
+
+/// What a walk over \p S in memory \p M returns.
+template <stage S, memory M> using walk_outcome = outcome<translation<typename S::output>, walk_fault<S, M>>;
+
+namespace detail {
+
+template <class S, class M> [[nodiscard]] constexpr walk_outcome<S, M> fail(fault<typename S::code> const& f) {
+    if constexpr (std::is_same_v<walk_fault<S, M>, fault<typename S::code>>) {
+        return failure{f};
+    } else {
+        return failure{walk_fault<S, M>{nested_by::outer, f, {}}};
+    }
+}
+
+template <class S, class M>
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> refused_input(S const& s, typename S::input in) {
+    fault<typename S::code> f;
+    f.code = s.refuse(in);
+    f.stage = S::number;
+    f.at = fault_at::input;
+    f.input = in.value;
+    return fail<S, M>(f);
+}
+
+template <class S, class M>
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> unreadable_entry(S const& s, typename S::input in,
+                                                                                      std::uint64_t level,
+                                                                                      typename S::output table,
+                                                                                      typename M::error const& error) {
+    std::uint64_t const address = (table + s.index(level, in) * 8).value;
+    fault<typename S::code> f;
+    f.code = s.unreadable(level);
+    f.stage = S::number;
+    f.at = fault_at::table;
+    f.level = static_cast<std::uint8_t>(level);
+    f.input = in.value;
+    f.descriptor = address;
+    if constexpr (requires { typename M::error::refusal; }) {
+        if (error.refused) {
+            f.code = {};
+            f.intermediate = address;
+            return failure{walk_fault<S, M>{nested_by::table, f, error.why}};
+        }
+    }
+    return fail<S, M>(f);
+}
+
+template <class S, class M>
+[[nodiscard]] constexpr walk_outcome<S, M> refused_entry(typename S::input in, judgement<typename S::code> const& j) {
+    fault<typename S::code> f;
+    f.code = j.code;
+    f.stage = S::number;
+    f.at = j.at;
+    f.level = static_cast<std::uint8_t>(j.blame.level);
+    f.input = in.value;
+    f.descriptor = j.blame.address;
+    f.entry = j.blame.entry;
+    return fail<S, M>(f);
+}
+
+template <class S, class M>
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> bottomless(typename S::input in, step const& at) {
+    fault<typename S::code> f;
+    f.stage = S::number;
+    f.at = fault_at::table;
+    f.level = static_cast<std::uint8_t>(at.level);
+    f.input = in.value;
+    f.descriptor = at.address;
+    f.entry = at.entry;
+    return fail<S, M>(f);
+}
+
+template <class S>
+[[nodiscard, gnu::always_inline]] inline constexpr translation<typename S::output> leaf_translation(
+    S const& s, typename S::input in, std::uint64_t e, std::uint64_t lg2, typename S::path const& p) {
+    std::uint64_t const offset = low_mask(lg2);
+    return {typename S::output{(s.leaf_output(e, lg2).value & ~offset) | (in.value & offset)}, s.leaf_attributes(e, p),
+            lg2, passage::walked};
+}
+
+// What the fast lane reads through: a copy of a view, whose members then stay in registers (an atomic load makes a
+// compiler reload whatever it sees through a reference).
+template <class M> using fast_memory = std::conditional_t<view_memory<M>, M const, M&>;
+
+// One entry. Memory with windows finds the table's page and needs no further look at the address; a table may be
+// several pages long.
+template <class M>
+[[nodiscard, gnu::always_inline]] inline constexpr outcome<std::uint64_t, typename M::error> load_entry(
+    M& m, typename M::address table, std::uint64_t index) {
+    if constexpr (windowed_memory<M>) {
+        return m.load_in_page(table + (index >> 9 << 12), index & 511);
+    } else {
+        return m.load(table + index * 8);
+    }
+}
+
+// The exact lane: from entry `at` down, every entry judged by the law. Loads are bounded: a stage that does not lead
+// downwards is cut off, with a fault that has no code.
+template <class S, class M, class Trace>
+[[nodiscard]] constexpr walk_outcome<S, M> judge_from(S const& s, M& m, typename S::input in, access a, step at,
+                                                      typename S::path p, Trace& trace) {
+    step denied = no_step;
+    for (;;) {
+        judgement<typename S::code> const j = s.judge(at, a, p, denied);
+        trace(traced_step<S>{s, at, j});
+        if (j.is == verdict::refused) return refused_entry<S, M>(in, j);
+        if (j.is == verdict::leaf) return leaf_translation(s, in, at.entry, j.value, p);
+        if (j.value >= at.level) [[unlikely]]
+            return bottomless<S, M>(in, at);
+        at.level = j.value;
+        typename S::output const table = S::target(at.entry);
+        at.address = (table + s.index(at.level, in) * 8).value;
+        auto const loaded = m.load(typename S::output{at.address});
+        if (!loaded) return unreadable_entry<S, M>(s, in, at.level, table, loaded.error());
+        at.entry = *loaded;
+    }
+}
+
+template <class S, class M>
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> look_closer(S const& s, M& m, typename S::input in,
+                                                                                 access a, std::uint64_t level,
+                                                                                 typename S::output table,
+                                                                                 std::uint64_t e, typename S::path p) {
+    no_trace trace;
+    return judge_from(s, m, in, a, {level, (table + s.index(level, in) * 8).value, e}, p, trace);
+}
+
+// The fast lane: one level after the other, each with the level as a constant. A walk enters at the run-time top.
+template <std::uint64_t Level, class S, class M, class Fast, class Lane>
+[[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M> descend(S const& s, M& m, Fast& fast,
+                                                                              typename S::input in, access a,
+                                                                              Lane const& lane, std::uint64_t next,
+                                                                              typename S::output table,
+                                                                              typename S::path p) {
+    constexpr bool always = Level < S::levels_min && !skips_levels<S>;
+    if (always || (skips_levels<S> ? next == Level : Level <= next)) {
+        auto const loaded = load_entry(fast, table, S::index(Level, in));
+        if (!loaded) [[unlikely]]
+            return unreadable_entry<S, M>(s, in, Level, table, loaded.error());
+        std::uint64_t const e = *loaded;
+        if (Level == 0 || !lane.leads_on(Level, e)) [[unlikely]] {
+            if (!lane.maps(Level, e)) [[unlikely]]
+                return look_closer(s, m, in, a, Level, table, e, p);
+            S::carry(p, e);
+            return leaf_translation(s, in, e, S::leaf_size(Level, e), p);
+        }
+        S::carry(p, e);
+        if constexpr (skips_levels<S>) next = S::next_level(Level, e);
+        table = S::target(e);
+    }
+    if constexpr (Level > 0) {
+        return descend<Level - 1>(s, m, fast, in, a, lane, next, table, p);
+    } else {
+        return bottomless<S, M>(in, {});
+    }
+}
+
+} // namespace detail
+
+/// Translates \p in through the tables of \p s.
+/// \param s the stage.
+/// \param m the memory that holds its tables.
+/// \param in the input address.
+/// \param a what the request needs.
+/// \return the translation, or the manual's fault. At most `S::levels_max` loads, each entry loaded once.
+template <stage S, memory M>
+    requires serves<M, typename S::output>
+[[nodiscard]] constexpr walk_outcome<S, M> walk(S const& s, M& m, typename S::input in, access a) {
+    if (!s.admits(in)) [[unlikely]]
+        return detail::refused_input<S, M>(s, in);
+    detail::fast_memory<M> fast = m;
+    return detail::descend<S::levels_max - 1>(s, m, fast, in, a, s.lane(a), s.top(), s.root(), typename S::path{});
+}
+
+/// The same, and \p trace is called with every step.
+template <stage S, memory M, tracer_of<S> Trace>
+    requires serves<M, typename S::output>
+[[nodiscard]] constexpr walk_outcome<S, M> walk(S const& s, M& m, typename S::input in, access a, Trace&& trace) {
+    if (!s.admits(in)) return detail::refused_input<S, M>(s, in);
+    step at{s.top(), (s.root() + s.index(s.top(), in) * 8).value, 0};
+    auto const loaded = m.load(typename S::output{at.address});
+    if (!loaded) return detail::unreadable_entry<S, M>(s, in, at.level, s.root(), loaded.error());
+    at.entry = *loaded;
+    return detail::judge_from(s, m, in, a, at, typename S::path{}, trace);
+}
+
+} // namespace v0
+} // namespace stagewalk
