@@ -17,7 +17,8 @@ inline namespace v0 {
 
 /// A mapped page, or the part of it that lies in the range that was asked for.
 /// \tparam S the stage.
-template <stage S> struct leaf {
+template <stage S>
+struct leaf {
     range<typename S::input> part;         ///< The input addresses.
     translation<typename S::output> first; ///< Where the first of them leads, and how.
     step at;                               ///< The entry that maps it.
@@ -25,7 +26,8 @@ template <stage S> struct leaf {
 
 /// Neighbouring leaves that lead to neighbouring outputs with equal attributes.
 /// \tparam S the stage.
-template <stage S> struct run {
+template <stage S>
+struct run {
     range<typename S::input> part; ///< The input addresses.
     typename S::output output;     ///< Where the first of them leads.
     attributes effective;          ///< What all of them grant.
@@ -49,7 +51,8 @@ inline constexpr std::uint64_t default_max_loads = std::uint64_t{1} << 28;
 
 namespace detail {
 
-template <class Visitor, class Item> [[nodiscard]] constexpr bool show(Visitor& visit, Item const& item) {
+template <class Visitor, class Item>
+[[nodiscard]] constexpr bool show(Visitor& visit, Item const& item) {
     if constexpr (!std::invocable<Visitor&, Item const&>) {
         return true;
     } else if constexpr (std::is_void_v<std::invoke_result_t<Visitor&, Item const&>>) {
@@ -60,7 +63,8 @@ template <class Visitor, class Item> [[nodiscard]] constexpr bool show(Visitor& 
     }
 }
 
-template <class S, class M, class Visitor> class enumerator {
+template <class S, class M, class Visitor>
+class enumerator {
 public:
     constexpr enumerator(S const& s, M& m, Visitor& visit, std::uint64_t max_loads)
         : stage_{s}, memory_{m}, visit_{visit}, max_loads_{max_loads} {}
@@ -122,7 +126,8 @@ private:
     std::uint64_t max_loads_;
 };
 
-template <class S, class Visitor> struct run_merger {
+template <class S, class Visitor>
+struct run_merger {
     Visitor& visit;
     run<S> current{};
 
@@ -147,7 +152,10 @@ template <class S, class Visitor> struct run_merger {
         current.largest = lg2 > current.largest ? lg2 : current.largest;
         return true;
     }
-    template <class Fault> constexpr bool operator()(Fault const& f) { return show(visit, f); }
+    template <class Fault>
+    constexpr bool operator()(Fault const& f) {
+        return show(visit, f);
+    }
 };
 
 } // namespace detail

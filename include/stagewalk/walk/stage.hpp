@@ -47,7 +47,8 @@ inline constexpr step no_step{no_level, 0, 0};
 
 /// What `judge` says of an entry.
 /// \tparam Code the architecture's fault code.
-template <class Code> struct judgement {
+template <class Code>
+struct judgement {
     verdict is{verdict::refused}; ///< What the entry is.
     fault_at at{fault_at::table}; ///< Refused: the entry as such, or the access that it was to serve.
     Code code{};                  ///< Refused: the manual's number.
@@ -88,7 +89,8 @@ concept has_geometry = requires(S const& s, typename S::input in, std::uint64_t 
 /// One or two ranges of input addresses, to be iterated over.
 /// \tparam Address the input address type.
 /// \tparam N the number of ranges.
-template <class Address, std::size_t N> struct ranges {
+template <class Address, std::size_t N>
+struct ranges {
     range<Address> part[N]; ///< The ranges, ascending and apart.
 
     /// The first range.
@@ -139,7 +141,10 @@ template <class S>
 concept stage = has_stage_types<S> && has_geometry<S> && checks_input<S> && judges_entries<S> && reads_entries<S>;
 
 /// Whether an entry of \p S may lead to a table more than one level down (it declares `skips_levels`).
-template <class S> inline constexpr bool skips_levels = requires { S::skips_levels; };
+template <class S>
+inline constexpr bool skips_levels = requires {
+    S::skips_levels;
+};
 
 /// A stage whose fast lane can also be had without the checks that only a guest's tables need.
 template <class S>

@@ -11,7 +11,8 @@ inline namespace v0 {
 
 /// One step of a traced walk: an entry and what the stage said of it.
 /// \tparam S the stage.
-template <stage S> struct traced_step {
+template <stage S>
+struct traced_step {
     S const& of;                        ///< The stage, for decoding the entry.
     step at;                            ///< The level, the entry's address and its value.
     judgement<typename S::code> judged; ///< Table, leaf, or the fault.

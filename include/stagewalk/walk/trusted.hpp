@@ -11,7 +11,8 @@ inline namespace v0 {
 
 /// The stage \p S over tables that nobody else writes: reserved bits are not looked at on the way down. Rights still
 /// are. An entry that does not plainly lead on is judged in full, so a fault has the same code as with \p S itself.
-template <trustable S> struct trusted : S {
+template <trustable S>
+struct trusted : S {
     /// \param s the stage.
     constexpr explicit trusted(S const& s) : S{s} {}
 
@@ -20,7 +21,8 @@ template <trustable S> struct trusted : S {
 };
 
 /// `trusted{stage}` deduces the stage.
-template <class S> trusted(S) -> trusted<S>;
+template <class S>
+trusted(S) -> trusted<S>;
 
 } // namespace v0
 } // namespace stagewalk

@@ -16,7 +16,10 @@ inline namespace v0 {
 
 namespace detail {
 
-template <class S, class M> struct walk_fault_of { using type = fault<typename S::code>; };
+template <class S, class M>
+struct walk_fault_of {
+    using type = fault<typename S::code>;
+};
 
 // Memory that is itself translated: its refusals are faults of another stage and are kept whole.
 template <class S, class M>
@@ -29,14 +32,17 @@ struct walk_fault_of<S, M> {
 
 /// The fault of a walk over \p S in memory \p M: `fault<S::code>`, or a `nested_fault` where the memory is itself
 /// translated.
-template <stage S, memory M> using walk_fault = typename detail::walk_fault_of<S, M>::type;
+template <stage S, memory M>
+using walk_fault = typename detail::walk_fault_of<S, M>::type;
 
 /// What a walk over \p S in memory \p M returns.
-template <stage S, memory M> using walk_outcome = outcome<translation<typename S::output>, walk_fault<S, M>>;
+template <stage S, memory M>
+using walk_outcome = outcome<translation<typename S::output>, walk_fault<S, M>>;
 
 namespace detail {
 
-template <class S, class M> [[nodiscard]] constexpr walk_outcome<S, M> fail(fault<typename S::code> const& f) {
+template <class S, class M>
+[[nodiscard]] constexpr walk_outcome<S, M> fail(fault<typename S::code> const& f) {
     if constexpr (std::is_same_v<walk_fault<S, M>, fault<typename S::code>>) {
         return failure{f};
     } else {
@@ -44,33 +50,35 @@ template <class S, class M> [[nodiscard]] constexpr walk_outcome<S, M> fail(faul
     }
 }
 
-template <class S, class M>
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> refused_input(S const& s, typename S::input in) {
+template <class S>
+[[nodiscard]] constexpr fault<typename S::code> fault_of(typename S::code code, fault_at at, typename S::input in,
+                                                         step const& blame) {
     fault<typename S::code> f;
-    f.code = s.refuse(in);
+    f.code = code;
     f.stage = S::number;
-    f.at = fault_at::input;
+    f.at = at;
+    f.level = static_cast<std::uint8_t>(blame.level);
     f.input = in.value;
-    return fail<S, M>(f);
+    f.descriptor = blame.address;
+    f.entry = blame.entry;
+    return f;
 }
 
 template <class S, class M>
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> unreadable_entry(S const& s, typename S::input in,
-                                                                                      std::uint64_t level,
-                                                                                      typename S::output table,
-                                                                                      typename M::error const& error) {
-    std::uint64_t const address = (table + s.index(level, in) * 8).value;
-    fault<typename S::code> f;
-    f.code = s.unreadable(level);
-    f.stage = S::number;
-    f.at = fault_at::table;
-    f.level = static_cast<std::uint8_t>(level);
-    f.input = in.value;
-    f.descriptor = address;
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> refused_input(S const& s, typename S::input in) {
+    return fail<S, M>(fault_of<S>(s.refuse(in), fault_at::input, in, no_step));
+}
+
+template <class S, class M>
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M>
+unreadable_entry(S const& s, typename S::input in, std::uint64_t level, typename S::output table,
+                 typename M::error const& error) {
+    step const at{level, (table + S::index(level, in) * 8).value, 0};
+    auto f = fault_of<S>(s.unreadable(level), fault_at::table, in, at);
     if constexpr (requires { typename M::error::refusal; }) {
         if (error.refused) {
             f.code = {};
-            f.intermediate = address;
+            f.intermediate = at.address;
             return failure{walk_fault<S, M>{nested_by::table, f, error.why}};
         }
     }
@@ -79,32 +87,17 @@ template <class S, class M>
 
 template <class S, class M>
 [[nodiscard]] constexpr walk_outcome<S, M> refused_entry(typename S::input in, judgement<typename S::code> const& j) {
-    fault<typename S::code> f;
-    f.code = j.code;
-    f.stage = S::number;
-    f.at = j.at;
-    f.level = static_cast<std::uint8_t>(j.blame.level);
-    f.input = in.value;
-    f.descriptor = j.blame.address;
-    f.entry = j.blame.entry;
-    return fail<S, M>(f);
+    return fail<S, M>(fault_of<S>(j.code, j.at, in, j.blame));
 }
 
 template <class S, class M>
 [[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> bottomless(typename S::input in, step const& at) {
-    fault<typename S::code> f;
-    f.stage = S::number;
-    f.at = fault_at::table;
-    f.level = static_cast<std::uint8_t>(at.level);
-    f.input = in.value;
-    f.descriptor = at.address;
-    f.entry = at.entry;
-    return fail<S, M>(f);
+    return fail<S, M>(fault_of<S>({}, fault_at::table, in, at));
 }
 
 template <class S>
-[[nodiscard, gnu::always_inline]] inline constexpr translation<typename S::output> leaf_translation(
-    S const& s, typename S::input in, std::uint64_t e, std::uint64_t lg2, typename S::path const& p) {
+[[nodiscard, gnu::always_inline]] inline constexpr translation<typename S::output>
+leaf_translation(S const& s, typename S::input in, std::uint64_t e, std::uint64_t lg2, typename S::path const& p) {
     std::uint64_t const offset = low_mask(lg2);
     return {typename S::output{(s.leaf_output(e, lg2).value & ~offset) | (in.value & offset)}, s.leaf_attributes(e, p),
             lg2, passage::walked};
@@ -112,13 +105,14 @@ template <class S>
 
 // What the fast lane reads through: a copy of a view, whose members then stay in registers (an atomic load makes a
 // compiler reload whatever it sees through a reference).
-template <class M> using fast_memory = std::conditional_t<view_memory<M>, M const, M&>;
+template <class M>
+using fast_memory = std::conditional_t<view_memory<M>, M const, M&>;
 
 // One entry. Memory with windows finds the table's page and needs no further look at the address; a table may be
 // several pages long.
 template <class M>
-[[nodiscard, gnu::always_inline]] inline constexpr outcome<std::uint64_t, typename M::error> load_entry(
-    M& m, typename M::address table, std::uint64_t index) {
+[[nodiscard, gnu::always_inline]] inline constexpr outcome<std::uint64_t, typename M::error>
+load_entry(M& m, typename M::address table, std::uint64_t index) {
     if constexpr (windowed_memory<M>) {
         return m.load_in_page(table + (index >> 9 << 12), index & 511);
     } else {
@@ -149,21 +143,18 @@ template <class S, class M, class Trace>
 }
 
 template <class S, class M>
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> look_closer(S const& s, M& m, typename S::input in,
-                                                                                 access a, std::uint64_t level,
-                                                                                 typename S::output table,
-                                                                                 std::uint64_t e, typename S::path p) {
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M>
+look_closer(S const& s, M& m, typename S::input in, access a, std::uint64_t level, typename S::output table,
+            std::uint64_t e, typename S::path p) {
     no_trace trace;
     return judge_from(s, m, in, a, {level, (table + s.index(level, in) * 8).value, e}, p, trace);
 }
 
 // The fast lane: one level after the other, each with the level as a constant. A walk enters at the run-time top.
 template <std::uint64_t Level, class S, class M, class Fast, class Lane>
-[[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M> descend(S const& s, M& m, Fast& fast,
-                                                                              typename S::input in, access a,
-                                                                              Lane const& lane, std::uint64_t next,
-                                                                              typename S::output table,
-                                                                              typename S::path p) {
+[[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
+descend(S const& s, M& m, Fast& fast, typename S::input in, access a, Lane const& lane, std::uint64_t next,
+        typename S::output table, typename S::path p) {
     constexpr bool always = Level < S::levels_min && !skips_levels<S>;
     if (always || (skips_levels<S> ? next == Level : Level <= next)) {
         auto const loaded = load_entry(fast, table, S::index(Level, in));
