@@ -1,5 +1,14 @@
 /// \file
 /// All of stagewalk.
+///
+/// \namespace stagewalk
+/// The library. Its names live in the inline namespace `v0`, so that two versions in one program stay apart.
+///
+/// \namespace stagewalk::vtd
+/// Intel VT-d: registers, tables, faults and the unit. "VT-d 9.3" is a section of its architecture specification.
+///
+/// \namespace stagewalk::literals
+/// Sizes in bytes: `4_KiB`, `2_MiB`, `1_GiB`, `1_TiB`.
 #pragma once
 
 #include "version.hpp"

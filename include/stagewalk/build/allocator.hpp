@@ -18,7 +18,8 @@ struct out_of_tables {
     friend constexpr bool operator==(out_of_tables const&, out_of_tables const&) = default;
 };
 
-/// Hands out tables of 2^lg2 bytes, aligned to their size, and takes them back. Their contents need not be cleared.
+/// Hands out tables of 2^lg2 bytes, aligned to their size (`take`), and takes them back (`give`). Their contents need
+/// not be cleared.
 template <class A>
 concept table_allocator = requires(A& a, typename A::address table, std::uint64_t lg2) {
     { a.take(lg2) }
@@ -27,8 +28,8 @@ concept table_allocator = requires(A& a, typename A::address table, std::uint64_
     noexcept;
 };
 
-/// Takes tables one after the other out of a range; a table that is given back is used again only if it was the last
-/// one taken. Enough for boot tables and tools.
+/// Takes tables one after the other out of a range. Tables that are given back in the reverse order are used again,
+/// others are not. Enough for boot tables and tools.
 template <class Address> class bump_allocator {
 public:
     using address = Address; ///< The space that the tables lie in.

@@ -22,7 +22,7 @@ enum class map_error : std::uint64_t {
     misaligned,     ///< An end of the range or the output is not a multiple of the smallest page.
     beyond_input,   ///< The stage does not admit an address of the range.
     cannot_encode,  ///< The format has no way to write this output or these attributes.
-    already_mapped, ///< A page of the range is mapped; mappings are never overwritten silently.
+    already_mapped, ///< A page of the range is mapped, or a table stands where a large page would go.
     broken_table,   ///< An entry on the way is not valid: somebody else writes these tables.
     unreadable,     ///< The memory refused a load or a store.
     out_of_tables,  ///< The allocator had no table left.
@@ -57,7 +57,8 @@ public:
     [[nodiscard]] constexpr S const& of() const { return stage_; }
 
     /// Maps \p at to the same number of bytes from \p to on, in the largest pages that fit.
-    /// All or nothing: on failure the tree is as it was, and every table taken has been given back.
+    /// All or nothing: on failure the tree is as it was, and every table taken has been given back. Only a memory that
+    /// refuses a store half-way (`map_error::unreadable`) leaves a part of the range mapped.
     /// Readers never see half of it wrong: a table is filled before an entry leads to it.
     /// \return the number of bytes less one (2^64 bytes do not fit 64 bits), or why not.
     constexpr outcome<std::uint64_t, map_failure> map(range<input> at, output to, attributes with) noexcept {

@@ -7,7 +7,7 @@
 namespace stagewalk {
 inline namespace v0 {
 
-/// A set of rights that a request needs or a mapping grants, with the circumstances that some formats ask for.
+/// A set of rights that a request needs or a mapping grants, with the circumstances that some formats look at.
 /// 64 bits wide, so that it stays one register in the walk.
 struct access {
     std::uint64_t bits{}; ///< Bit 0 read, 1 write, 2 execute, 3 privileged, 4 zero-length.

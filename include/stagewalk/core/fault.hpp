@@ -7,8 +7,8 @@
 namespace stagewalk {
 inline namespace v0 {
 
-/// What the IOMMU was doing when the fault was found. The values are Arm's event CLASS order; every architecture has
-/// the three.
+/// What the IOMMU was doing when the fault was found. The order is that of CLASS in an Arm SMMUv3 event; every
+/// architecture can tell the three apart.
 enum class fault_at : std::uint8_t {
     context, ///< Finding the device's configuration (Arm CD, VT-d root/context/PASID, AMD DTE).
     table,   ///< Fetching or judging a table entry as such (Arm TT): unreadable, reserved bits.
@@ -35,11 +35,11 @@ template <class Code> struct fault {
     fault_stage stage{fault_stage::configuration}; ///< The stage that found it.
     fault_at at{fault_at::context};                ///< What was being done.
     std::uint8_t level{no_level};                  ///< The table level, 0 = the level of the smallest leaves.
-    bool reported{true};          ///< Whether the manual lets it be recorded (FPD, CD.R/S2R, DTE.SA/SE).
+    bool reported{true};          ///< Whether the manual lets it be recorded (VT-d FPD, Arm CD.R and S2R, AMD SA and SE).
     std::uint64_t input{};        ///< The address that was asked for, in the stage's input space.
     std::uint64_t intermediate{}; ///< The intermediate address (IPA), where a second stage refused it; else 0.
     std::uint64_t descriptor{};   ///< The address of the entry to blame, in the space of its tables; else 0.
-    std::uint64_t entry{};        ///< The value that was judged; 0 where it could not be read.
+    std::uint64_t entry{};        ///< Its first 64 bits, as they were judged; 0 where it could not be read.
     std::uint64_t detail{};       ///< The architecture's own flags.
 
     /// Faults are equal field by field.

@@ -39,8 +39,12 @@ enum class field_kind {
     ignored, ///< Hardware never looks at it, software may use it.
 };
 
-/// Bits \p High down to \p Low of a structure, numbered as the manual prints them, also beyond 63. Must not cross a
-/// 64-bit word.
+/// Bits \p High down to \p Low of a structure, both inclusive, numbered as the manual prints them, also beyond 63. A
+/// field must not cross a 64-bit word.
+/// \tparam Name the manual's name.
+/// \tparam High the highest bit.
+/// \tparam Low the lowest bit.
+/// \tparam Kind what the bits are for.
 template <field_name Name, unsigned High, unsigned Low = High, field_kind Kind = field_kind::number> struct field {
     static_assert(High >= Low && High / 64 == Low / 64, "a field lies within one 64-bit word");
     static constexpr auto name = Name;                ///< The manual's name.
@@ -75,10 +79,10 @@ using ignored_field = field<Name, High, Low, field_kind::ignored>;
 /// One field of one entry, for printers.
 struct field_view {
     char const* name;    ///< The manual's name.
-    unsigned high;       ///< The highest bit.
-    unsigned low;        ///< The lowest bit.
+    unsigned high;       ///< The highest bit, counted over the whole structure.
+    unsigned low;        ///< The lowest bit, counted over the whole structure.
     field_kind kind;     ///< What the bits are for.
-    std::uint64_t value; ///< The value that they have.
+    std::uint64_t value; ///< Their value: a pointer in place, anything else shifted down to bit 0.
 };
 
 namespace detail {
@@ -94,6 +98,7 @@ template <unsigned Bits, class... Fields> consteval bool fields_are_disjoint() {
 
 /// A structure of \p Bits bits that hardware reads from memory, little-endian 64-bit words in ascending order.
 /// Bits that no field names are reserved.
+/// \tparam Bits the size, a multiple of 64.
 /// \tparam Fields the fields, in any order; they must not overlap.
 template <unsigned Bits, class... Fields> struct entry {
     static_assert(Bits % 64 == 0, "an entry is made of 64-bit words");

@@ -17,8 +17,9 @@ template <class E> struct failure {
 template <class E> failure(E) -> failure<E>;
 
 /// Holds a \p T on success or an \p E on failure. Both are trivially copyable: an outcome of an address is returned in
-/// two registers. \tparam T what success carries. \tparam E what failure carries: the manual's code and all that names
-/// the place.
+/// two registers.
+/// \tparam T what success carries.
+/// \tparam E what failure carries: the manual's code and all that names the place.
 template <class T, class E> class [[nodiscard]] outcome {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_copyable_v<E>);
 

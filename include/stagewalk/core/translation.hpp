@@ -23,7 +23,7 @@ enum class passage : std::uint64_t {
 template <class Output> struct translation {
     Output output{};             ///< The translated address of the very byte that was asked for.
     attributes effective{};      ///< Rights and memory attributes, combined over all levels and stages.
-    std::uint64_t lg2_size{};    ///< The smallest page of all stages; 64 where nothing is translated.
+    std::uint64_t lg2_size{};    ///< The smallest page of all stages has 2^lg2_size bytes; 64: nothing is translated.
     passage by{passage::walked}; ///< How the address got there.
 
     /// The mask of the offset within the page.

@@ -14,8 +14,9 @@ inline namespace v0 {
 
 /// A block of \p Words words that holds tables at compile time, and in `.rodata` afterwards.
 /// A constant cannot take its own address, so the block is told at which address it will be loaded; the linker places
-/// it there. The words are kept little-endian on every host, as hardware reads them. \tparam Address the space that the
-/// block holds.
+/// it there. The words are kept little-endian on every host, as hardware reads them.
+/// \tparam Address the space that the block holds.
+/// \tparam Words its size in 64-bit words.
 template <class Address, std::size_t Words> class array {
 public:
     using address = Address;    ///< The address type.
@@ -37,7 +38,7 @@ public:
         return little_endian(words_[index_of(a)]);
     }
 
-    /// Stores \p value at \p a. Always true on success.
+    /// Stores \p value at \p a. Where it succeeds, the value is true.
     constexpr outcome<bool, error> store(Address a, std::uint64_t value) noexcept {
         if (index_of(a) >= Words) return failure{memory_error::outside};
         words_[index_of(a)] = little_endian(value);

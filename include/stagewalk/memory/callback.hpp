@@ -14,10 +14,13 @@ inline namespace v0 {
 /// The place of an operation that a `callback` does not offer.
 struct not_offered {};
 
-/// Serves \p Address through callables. \p Load is called as `load(address)` and returns an `outcome<std::uint64_t,
-/// E>`; E becomes the memory's error type. The value is the 64 bits in host order; the load must be single-copy atomic
-/// where the table's owner writes concurrently. \p CompareExchange, if given, is called as `compare_exchange(address,
-/// expected&, desired)` and returns `outcome<bool, E>`; \p Store likewise as `store(address, value)`.
+/// Serves \p Address through callables that do not throw.
+/// \tparam Address the space that is served.
+/// \tparam Load is called as `load(address)` and returns an `outcome<std::uint64_t, E>`: the 64 bits in host order, or
+/// why not. E becomes the memory's error type. The load must be single-copy atomic where somebody else writes the
+/// tables meanwhile.
+/// \tparam CompareExchange is called as `compare_exchange(address, expected&, desired)` and returns `outcome<bool, E>`.
+/// \tparam Store is called as `store(address, value)` and returns `outcome<bool, E>`.
 template <class Address, class Load, class CompareExchange = not_offered, class Store = not_offered> class callback {
     using result = std::invoke_result_t<Load&, Address>;
     static constexpr bool updates = !std::is_same_v<CompareExchange, not_offered>;

@@ -35,7 +35,8 @@ concept can_load = requires(M& m, typename M::address a) {
 template <class M>
 concept memory = has_address_space<M> && can_load<M>;
 
-/// Replaces 64 bits if they still are \c expected, which receives the value found otherwise: a walk may set A/D bits.
+/// Replaces 64 bits if they still are \c expected, which otherwise receives what was found, and says whether it did: a
+/// walk may set A/D bits.
 template <class M>
 concept updatable_memory = memory<M> &&
     requires(M& m, typename M::address a, std::uint64_t& expected, std::uint64_t desired) {
@@ -44,7 +45,8 @@ concept updatable_memory = memory<M> &&
 };
 
 /// Stores whole entries and publishes what it stored (a cache clean or a barrier, often nothing): tables can be built
-/// in it.
+/// in it. `store(a, value)` stores 64 bits with release order; `publish(a, bytes)` shows that many bytes from \c a on to
+/// hardware that does not snoop.
 template <class M>
 concept table_memory = updatable_memory<M> &&
     requires(M& m, typename M::address a, std::uint64_t value, std::uint64_t bytes) {

@@ -11,6 +11,8 @@ namespace stagewalk {
 inline namespace v0 {
 
 /// Forwards to \p M and remembers the address of every load, up to \p Capacity of them; all are counted.
+/// \tparam M the memory that is watched.
+/// \tparam Capacity how many addresses are remembered.
 template <memory M, std::size_t Capacity = 64> class recording {
 public:
     using address = typename M::address; ///< The address type.

@@ -29,8 +29,10 @@ template <class Refusal, class Error> struct translated_error {
 /// Serves \p T's input addresses out of \p M: every address is translated for itself, then loaded.
 ///
 /// A stage-1 walk in a guest's memory, seen through stage 2, *is* the nested walk. Each descriptor's own address is
-/// translated, not the base of its table: a 64 KiB stage-1 table may lie behind sixteen unrelated 4 KiB pages. \tparam
-/// T a translator whose output is what \p M serves; it is copied, so let it be a view such as `single`.
+/// translated, not the base of its table: a 64 KiB stage-1 table may lie behind sixteen unrelated 4 KiB pages.
+/// It remembers why its last load failed, so two threads do not share one.
+/// \tparam T a translator whose output is what \p M serves; it is copied, so let it be a view such as `single`.
+/// \tparam M the memory behind the translation.
 template <class T, memory M>
     requires std::same_as<typename T::output, typename M::address>
 class translated {
@@ -43,14 +45,11 @@ public:
     constexpr translated(T const& translator, M& m) : translator_{translator}, memory_{&m} {}
 
     /// The 64 bits at \p a.
-    [[nodiscard]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
-        auto const t = translator_.translate(a, read);
-        if (!t) [[unlikely]]
-            return failure{error{true, t.error(), {}}};
-        auto const loaded = memory_->load(t->output);
-        if (!loaded) [[unlikely]]
-            return failure{error{false, {}, loaded.error()}};
-        return *loaded;
+    [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
+        auto word = fetch(a);
+        if (!word) [[unlikely]]
+            return failure{why_};
+        return *word;
     }
 
     /// Replaces the 64 bits at \p a if they still are \p expected. Needs the translation to grant writing.
@@ -64,8 +63,28 @@ public:
     }
 
 private:
+    struct see_why {};
+
+    // Deliberately not inlined: a walk in this memory calls it once per descriptor, and five copies of the inner walk
+    // in each of five levels would not stay in the instruction cache. What it returns fits two registers; the error,
+    // which does not, is left in `why_`.
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr outcome<std::uint64_t, see_why> fetch(address a) noexcept {
+        auto t = translator_.translate(a, read);
+        if (!t) [[unlikely]] {
+            why_ = {true, t.error(), {}};
+            return failure{see_why{}};
+        }
+        auto loaded = memory_->load(t->output);
+        if (!loaded) [[unlikely]] {
+            why_ = {false, {}, loaded.error()};
+            return failure{see_why{}};
+        }
+        return *loaded;
+    }
+
     T translator_;
     M* memory_;
+    error why_{};
 };
 
 } // namespace v0

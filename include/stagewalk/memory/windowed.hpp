@@ -31,7 +31,7 @@ public:
     using error = memory_error; ///< Why an address is not served.
 
     static constexpr bool is_view = true;           ///< A walk may work on a copy.
-    static constexpr std::uint64_t lg2_window = 12; ///< A window is 4 KiB.
+    static constexpr std::uint64_t lg2_window = 12; ///< A window has 2^12 bytes: 4 KiB.
 
     /// \param window the callable.
     constexpr explicit windowed(Window window) : window_{std::move(window)} {}
@@ -52,7 +52,7 @@ public:
         return detail::load_word(words + word);
     }
 
-    /// Stores \p value at \p a. Always true on success.
+    /// Stores \p value at \p a. Where it succeeds, the value is true.
     constexpr outcome<bool, error> store(Address a, std::uint64_t value) const noexcept requires writable {
         auto* const word = find(a);
         if (word == nullptr) return failure{memory_error::outside};

@@ -25,13 +25,39 @@ struct plain_nesting {
     template <class Fault> [[nodiscard]] static constexpr Fault report(Fault const& f) { return f; }
 };
 
-/// Walks \p S1, whose tables and output are addresses of \p S2's input space, through \p S2. Any stage 1 composes over
-/// any translator: a `single`, or another `nested` for three stages. \tparam S1 the outer (first) stage. \tparam T2 the
-/// inner translator. \tparam M the memory behind both. \tparam Rule combines attributes and faults.
+namespace detail {
+
+// A translator that stays where it is: what a translation reads through need not be copied for each.
+template <translator T>
+class borrowed {
+public:
+    using input = typename T::input;
+    using output = typename T::output;
+    using fault_type = typename T::fault_type;
+
+    constexpr explicit borrowed(T const& of) : of_{&of} {}
+
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in,
+                                                                                             access a) const noexcept {
+        return of_->translate(in, a);
+    }
+
+private:
+    T const* of_;
+};
+
+} // namespace detail
+
+/// Walks \p S1, whose tables and output are addresses of \p T2's input space, through \p T2. Any stage 1 composes over
+/// any translator: a `single`, or another `nested` for three stages.
+/// \tparam S1 the outer (first) stage.
+/// \tparam T2 the inner translator.
+/// \tparam M the memory behind both.
+/// \tparam Rule combines attributes and faults.
 template <stage S1, translator T2, memory M, class Rule = plain_nesting>
     requires std::same_as<typename S1::output, typename T2::input> && serves<M, typename T2::output>
 class nested {
-    using tables = translated<T2, M>;
+    using tables = translated<detail::borrowed<T2>, M>;
     using raw_fault = walk_fault<S1, tables>;
 
 public:
@@ -51,12 +77,13 @@ public:
     constexpr nested(S1 const& s1, S2 const& s2, M& m) : nested{s1, T2{s2, m}, m} {}
 
     /// Translates \p in for \p a through both.
-    [[nodiscard]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
-        tables through{second_, *memory_};
-        auto const first = walk(first_, through, in, a);
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in,
+                                                                                             access a) const noexcept {
+        tables through{detail::borrowed{second_}, *memory_};
+        auto first = walk(first_, through, in, a);
         if (!first) [[unlikely]]
             return failure{fault_type{Rule::report(first.error())}};
-        auto const second = second_.translate(first->output, a);
+        auto second = second_.translate(first->output, a);
         if (!second) [[unlikely]] {
             fault<typename S1::code> outer{
                 {}, S1::number, fault_at::input, no_level, true, in.value, first->output.value, 0, 0, 0};

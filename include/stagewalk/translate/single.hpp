@@ -21,10 +21,9 @@ public:
     /// \param m the memory that holds its tables, alive as long as this object.
     constexpr single(S const& s, M& m) : stage_{s}, memory_{&m} {}
 
-    /// Translates \p in for \p a. Deliberately not inlined: a nested walk calls it once per descriptor, and five copies
-    /// of a walk in each of five levels would not stay in the instruction cache.
-    [[nodiscard, gnu::noinline]] constexpr outcome<translation<output>, fault_type> translate(input in,
-                                                                                              access a) const noexcept {
+    /// Translates \p in for \p a.
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in,
+                                                                                             access a) const noexcept {
         return walk(stage_, *memory_, in, a);
     }
 

@@ -12,24 +12,69 @@ inline namespace v0 {
 namespace vtd {
 
 /// CAP_REG, offset 008h (VT-d 11.4.2).
-struct capability_register
-    : entry<64, field<"ESRTPS", 63>, field<"ESIRTPS", 62>, field<"ECMDS", 61>, field<"FS5LP", 60>, field<"PI", 59>,
-            field<"FS1GP", 56>, field<"DRD", 55>, field<"DWD", 54>, field<"MAMV", 53, 48>, field<"NFR", 47, 40>,
-            field<"PSI", 39>, field<"SSLPS", 37, 34>, field<"FRO", 33, 24>, field<"ZLR", 22>, field<"MGAW", 21, 16>,
-            field<"SAGAW", 12, 8>, field<"CM", 7>, field<"PHMR", 6>, field<"PLMR", 5>, field<"RWBF", 4>,
-            field<"ND", 2, 0>> {
+struct capability_register : entry<64,                     // bits
+                                   field<"ESRTPS", 63>,    // setting the root pointer invalidates every DMA cache
+                                   field<"ESIRTPS", 62>,   // setting the interrupt table pointer invalidates the interrupt cache
+                                   field<"ECMDS", 61>,     // enhanced commands
+                                   field<"FS5LP", 60>,     // first stage of 5 levels
+                                   field<"PI", 59>,        // posted interrupts
+                                   field<"FS1GP", 56>,     // first-stage pages of 1 GiB
+                                   field<"DRD", 55>,       // drains reads
+                                   field<"DWD", 54>,       // drains writes
+                                   field<"MAMV", 53, 48>,  // largest address mask of an invalidation, if PSI
+                                   field<"NFR", 47, 40>,   // number of fault records, less one
+                                   field<"PSI", 39>,       // invalidation of single pages
+                                   field<"SSLPS", 37, 34>, // second-stage pages: bit 0 = 2 MiB, bit 1 = 1 GiB
+                                   field<"FRO", 33, 24>,   // offset of the fault records, in units of 16 bytes
+                                   field<"ZLR", 22>,       // zero-length reads of write-only pages succeed
+                                   field<"MGAW", 21, 16>,  // widest input address in bits, less one
+                                   field<"SAGAW", 12, 8>,  // second-stage depth: bit 1 = 3 levels, bit 2 = 4, bit 3 = 5
+                                   field<"CM", 7>,         // caching mode: what is not present may be cached
+                                   field<"PHMR", 6>,       // protected region in high memory
+                                   field<"PLMR", 5>,       // protected region in low memory
+                                   field<"RWBF", 4>,       // write buffer must be flushed
+                                   field<"ND", 2, 0>       // domain ids have 4 + 2 ND bits
+                                   > {
     using entry::entry;
 };
 
 /// ECAP_REG, offset 010h (VT-d 11.4.3).
-struct extended_capability_register
-    : entry<64, field<"IRREQ", 62>, field<"EIMER", 61>, field<"HPT1GPS", 59>, field<"SSIRWS", 57>, field<"PTRS", 56>,
-            field<"HPTS", 55>, field<"RPRIVS", 53>, field<"ADMS", 52>, field<"RPS", 49>, field<"SMPWCS", 48>,
-            field<"FSTS", 47>, field<"SSTS", 46>, field<"SSADS", 45>, field<"SMTS", 43>, field<"PDS", 42>,
-            field<"DIT", 41>, field<"PASID", 40>, field<"PSS", 39, 35>, field<"EAFS", 34>, field<"NWFS", 33>,
-            field<"SRS", 31>, field<"ERS", 30>, field<"PRS", 29>, field<"NEST", 26>, field<"MTS", 25>,
-            field<"MHMV", 23, 20>, field<"IRO", 17, 8>, field<"SC", 7>, field<"PT", 6>, field<"EIM", 4>, field<"IR", 3>,
-            field<"DT", 2>, field<"QI", 1>, field<"C", 0>> {
+struct extended_capability_register : entry<64,                    // bits
+                                            field<"IRREQ", 62>,    // interrupts are blocked while their remapping is off
+                                            field<"EIMER", 61>,    // interrupts are blocked while EIME = 0
+                                            field<"HPT1GPS", 59>,  // host permission table: pages of 1 GiB
+                                            field<"SSIRWS", 57>,   // second-stage rights in bits 61 and 62
+                                            field<"PTRS", 56>,     // PASID on translated requests
+                                            field<"HPTS", 55>,     // host permission tables
+                                            field<"RPRIVS", 53>,   // RID_PRIV
+                                            field<"ADMS", 52>,     // abort-DMA mode
+                                            field<"RPS", 49>,      // RID_PASID
+                                            field<"SMPWCS", 48>,   // snooped walks in scalable mode
+                                            field<"FSTS", 47>,     // first-stage translation
+                                            field<"SSTS", 46>,     // second-stage translation in scalable mode
+                                            field<"SSADS", 45>,    // second-stage A and D bits
+                                            field<"SMTS", 43>,     // scalable mode
+                                            field<"PDS", 42>,      // page-request drain
+                                            field<"DIT", 41>,      // device-TLB invalidation throttling
+                                            field<"PASID", 40>,    // requests with PASID
+                                            field<"PSS", 39, 35>,  // PASID width in bits, less one
+                                            field<"EAFS", 34>,     // extended accessed flag
+                                            field<"NWFS", 33>,     // no-write flag of translation requests
+                                            field<"SRS", 31>,      // supervisor requests
+                                            field<"ERS", 30>,      // execute requests: 0 from Rev 4.1 on
+                                            field<"PRS", 29>,      // page requests
+                                            field<"NEST", 26>,     // nested translation
+                                            field<"MTS", 25>,      // memory types
+                                            field<"MHMV", 23, 20>, // largest index mask of an interrupt-cache invalidation
+                                            field<"IRO", 17, 8>,   // offset of the IOTLB registers, in units of 16 bytes
+                                            field<"SC", 7>,        // snoop control: SNP in second-stage pages
+                                            field<"PT", 6>,        // pass-through
+                                            field<"EIM", 4>,       // interrupt destinations of 32 bits
+                                            field<"IR", 3>,        // interrupt remapping
+                                            field<"DT", 2>,        // device TLBs
+                                            field<"QI", 1>,        // queued invalidation
+                                            field<"C", 0>          // walks are coherent with the processor caches
+                                            > {
     using entry::entry;
 };
 

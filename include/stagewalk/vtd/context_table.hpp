@@ -19,15 +19,22 @@ enum class translation_type : std::uint8_t {
 };
 
 /// Context entry, legacy mode (VT-d 9.3): `context = CTP + devfn * 16`.
-struct context_entry : entry<128, field<"P", 0>, field<"FPD", 1>, field<"TT", 3, 2>, pointer_field<"SSPTPTR", 63, 12>,
-                             field<"AW", 66, 64>, ignored_field<"IGN", 70, 67>, field<"DID", 87, 72>> {
+struct context_entry : entry<128,                              // bits
+                             field<"P", 0>,                    // present
+                             field<"FPD", 1>,                  // fault processing disable; counts even if P = 0
+                             field<"TT", 3, 2>,                // translation type, see translation_type
+                             pointer_field<"SSPTPTR", 63, 12>, // the root of the page tables, 4 KiB; bits 63:HAW are reserved
+                             field<"AW", 66, 64>,              // depth of the page tables, less 2
+                             ignored_field<"IGN", 70, 67>,     // for software
+                             field<"DID", 87, 72>              // domain id; bits beyond its width (ND) are reserved
+                             > {
     using entry::entry;
 
     /// A present entry.
     /// \param type how requests are translated.
     /// \param table the root of the second-stage tables, 4 KiB aligned; ignored by hardware in pass-through.
     /// \param levels the depth of the tables, 3 to 5; in pass-through the deepest that the unit supports.
-    /// \param domain the domain id, 16 bits.
+    /// \param domain the domain id, as wide as the unit has it (at most 16 bits).
     [[nodiscard]] static constexpr context_entry make(translation_type type, std::uint64_t table, std::uint64_t levels,
                                                       std::uint16_t domain) {
         context_entry e;

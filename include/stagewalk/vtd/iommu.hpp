@@ -1,6 +1,6 @@
 /// \file
-/// A VT-d unit: from a device's request to an address, through root table, context table and page tables (VT-d chapter
-/// 3).
+/// A VT-d unit: from a device's request to an address, through root table, context table and page tables
+/// (VT-d chapter 3).
 #pragma once
 
 #include "../core/fault.hpp"
@@ -58,9 +58,13 @@ public:
     /// \param m the memory that holds the tables, alive as long as this object.
     /// \param set how the unit is set up.
     constexpr iommu(capabilities const& caps, root_table_address root, M& m, settings set = {})
-        : caps_{caps}, root_{root}, memory_{&m}, settings_{set}, stages_{stage_type{caps, 3, output{}, set.rules},
-                                                                         stage_type{caps, 4, output{}, set.rules},
-                                                                         stage_type{caps, 5, output{}, set.rules}} {}
+        : caps_{caps}, root_{root}, memory_{&m}, settings_{set}, mode_{judge_mode(caps, root)},
+          bad_root_{root_entry::reserved(0) | caps.beyond_host()},
+          bad_context_{context_entry::reserved(0) | caps.beyond_host(),
+                       context_entry::reserved(1) |
+                           (context_entry::mask<"DID">(1) & ~(low_mask(caps.domain_id_width()) << 8))},
+          stages_{stage_type{caps, 3, output{}, set.rules}, stage_type{caps, 4, output{}, set.rules},
+                  stage_type{caps, 5, output{}, set.rules}} {}
 
     /// The capabilities.
     [[nodiscard]] constexpr capabilities const& caps() const { return caps_; }
@@ -79,9 +83,11 @@ public:
     };
 
     /// Translates \p r. At most 4 + 5 loads: an entry of 128 bits is read as two words in ascending order, and judged
-    /// when both are here. \return the translation, or the fault with its place; `fault::reported` says whether the
-    /// manual lets it be recorded.
-    [[nodiscard]] constexpr outcome<translation<output>, fault_type> translate(request const& r) const noexcept {
+    /// when both are here.
+    /// \return the translation, or the fault with its place; `fault::reported` says whether the manual lets it be
+    /// recorded. A request that is refused without a fault has the code `reason::none`.
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(
+        request const& r) const noexcept {
         no_trace trace;
         return translate(r, trace);
     }
@@ -98,7 +104,7 @@ public:
         if (settings_.interrupt_ranges && !r.has_pasid() && interrupt_range<input>.contains(r.address)) [[unlikely]] {
             if (r.type == request_type::untranslated || r.type == request_type::translation) return interrupt(r);
         }
-        auto const found = find(r, trace);
+        auto found = find_context(r, trace);
         if (!found) [[unlikely]]
             return failure{found.error()};
         return through(*found, r, trace);
@@ -108,12 +114,24 @@ public:
     /// matter.
     [[nodiscard]] constexpr outcome<binding, fault_type> find(request const& r) const noexcept {
         no_trace trace;
-        return find(r, trace);
+        auto const found = find_context(r, trace);
+        if (!found) return failure{found.error()};
+        context_entry const& c = *found;
+        return binding{c, bypasses(c), is_quiet(c), stage_of(c).with_root(root_of(c))};
     }
 
 private:
+    // The context entry says all; a copy of the domain's stage is for those who keep it.
+    [[nodiscard]] static constexpr bool bypasses(context_entry const& c) {
+        return c.type() == translation_type::pass_through;
+    }
+    [[nodiscard]] static constexpr bool is_quiet(context_entry const& c) { return c.get<"FPD">() != 0; }
+    [[nodiscard]] constexpr stage_type const& stage_of(context_entry const& c) const { return stages_[c.levels() - 3]; }
+    [[nodiscard]] static constexpr output root_of(context_entry const& c) { return output{c.get<"SSPTPTR">()}; }
+
     template <class Trace>
-    [[nodiscard]] constexpr outcome<binding, fault_type> find(request const& r, Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr outcome<context_entry, fault_type> find_context(
+        request const& r, Trace& trace) const noexcept {
         if (reason const bad = judge_mode(r); bad != reason::none) [[unlikely]]
             return refuse(r, bad, fault_at::context, false);
 
@@ -126,7 +144,7 @@ private:
         trace(configuration_step<root_entry>{"root", root_at, root});
         if (root.get<"P">() == 0) [[unlikely]]
             return refuse(r, reason::root_not_present, fault_at::context, false, root_at, root.word[0]);
-        if (((root.word[0] & (root_entry::reserved(0) | caps_.beyond_host())) | root.word[1]) != 0) [[unlikely]]
+        if (((root.word[0] & bad_root_) | root.word[1]) != 0) [[unlikely]]
             return refuse(r, reason::root_reserved, fault_at::context, false, root_at, root.word[0]);
 
         // Context entry: its fault-processing-disable bit counts even where the entry is not present.
@@ -136,40 +154,38 @@ private:
         if (!load(context_at, context.word)) [[unlikely]]
             return refuse(r, reason::context_unreadable, fault_at::context, false, context_at);
         trace(configuration_step<context_entry>{"context", context_at, context});
-        bool const quiet = context.get<"FPD">() != 0;
         if (reason const bad = judge_context(context, r); bad != reason::none) [[unlikely]]
-            return refuse(r, bad, fault_at::context, quiet, context_at, context.word[0]);
-        return binding{context, context.type() == translation_type::pass_through, quiet,
-                       stages_[context.levels() - 3].with_root(output{context.get<"SSPTPTR">()})};
+            return refuse(r, bad, fault_at::context, is_quiet(context), context_at, context.word[0]);
+        return context;
     }
 
     template <class Trace>
-    [[nodiscard]] constexpr outcome<translation<output>, fault_type> through(binding const& b, request const& r,
-                                                                             Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr outcome<translation<output>, fault_type> through(
+        context_entry const& c, request const& r, Trace& trace) const noexcept {
         // No page tables: a translated request, or pass-through. Neither checks rights.
-        if (r.type == request_type::translated || b.bypasses) {
+        if (r.type == request_type::translated || bypasses(c)) {
             if ((r.address.value & caps_.beyond_host()) != 0)
-                return refuse(r, reason::address_beyond_width, fault_at::input, b.quiet);
+                return refuse(r, reason::address_beyond_width, fault_at::input, is_quiet(c));
             if (settings_.interrupt_ranges && interrupt_range<input>.contains(r.address))
-                return refuse(r, reason::output_in_interrupt_range, fault_at::input, b.quiet);
+                return refuse(r, reason::output_in_interrupt_range, fault_at::input, is_quiet(c));
             return bypass(r);
         }
         access need = r.access;
         if (r.bytes == 0) need = need | zero_length;
         // A translation request asks what there is; it fails only where there is nothing at all.
         bool const asks = r.type == request_type::translation;
-        auto const walked = traced_walk(b.stage, r.address, asks ? none : need, trace);
+        auto walked = traced_walk(c, r.address, asks ? none : need, trace);
         if (!walked) [[unlikely]]
-            return quieten(walked.error(), r, b.quiet);
+            return quieten(walked.error(), r.type, is_quiet(c));
         if (asks && walked->effective.rights() == none)
-            return refuse(r, reason::read_denied, fault_at::input, b.quiet, 0, 0, fault_stage::second);
+            return refuse(r, reason::read_denied, fault_at::input, is_quiet(c), 0, 0, fault_stage::second);
         if (settings_.interrupt_ranges) {
             // An access counts with its very bytes, a translation request with the whole page that it is given.
             std::uint64_t const mask = asks ? walked->offset_mask() : 0;
             auto const reached =
                 range<output>::between(output{walked->output.value & ~mask}, output{walked->output.value | mask});
             if (reached.overlaps(interrupt_range<output>)) [[unlikely]]
-                return refuse(r, reason::output_in_interrupt_range, fault_at::input, b.quiet, 0, 0,
+                return refuse(r, reason::output_in_interrupt_range, fault_at::input, is_quiet(c), 0, 0,
                               fault_stage::second);
         }
         return *walked;
@@ -179,7 +195,7 @@ private:
     template <std::size_t N>
     [[nodiscard, gnu::always_inline]] constexpr bool load(std::uint64_t at, std::uint64_t (&words)[N]) const noexcept {
         for (std::size_t i = 0; i < N; ++i) {
-            auto const loaded = memory_->load(output{at + i * 8});
+            auto loaded = memory_->load(output{at + i * 8});
             if (!loaded) [[unlikely]]
                 return false;
             words[i] = *loaded;
@@ -188,38 +204,41 @@ private:
     }
 
     template <class Trace>
-    [[nodiscard]] constexpr auto traced_walk(stage_type const& stage, input at, access need,
-                                             Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr auto traced_walk(context_entry const& c, input at, access need,
+                                                                 Trace& trace) const noexcept {
         if constexpr (std::is_same_v<Trace, no_trace>) {
-            return walk(stage, *memory_, at, need);
+            return detail::walk_from(stage_of(c), *memory_, root_of(c), at, need);
         } else {
-            return walk(stage, *memory_, at, need, trace);
+            return walk(stage_of(c).with_root(root_of(c)), *memory_, at, need, trace);
         }
     }
 
-    // RTADDR_REG.TTM against the capabilities and the request (RTA.1 to RTA.4).
-    [[nodiscard]] constexpr reason judge_mode(request const& r) const {
-        switch (static_cast<table_mode>(root_.get<"TTM">())) {
+    // RTADDR_REG.TTM against the capabilities (RTA.1, RTA.4), once for all requests.
+    [[nodiscard]] static constexpr reason judge_mode(capabilities const& caps, root_table_address root) {
+        switch (static_cast<table_mode>(root.get<"TTM">())) {
         case table_mode::legacy:
             break;
         case table_mode::abort:
-            return caps_.ecap.get<"ADMS">() != 0 ? reason::dma_aborted : reason::root_pointer_invalid;
+            return caps.ecap.get<"ADMS">() != 0 ? reason::dma_aborted : reason::root_pointer_invalid;
         default:
             return reason::root_pointer_invalid;
         }
-        if (root_.get<"SSIRWE">() != 0 && caps_.ecap.get<"SSIRWS">() != 0) return reason::root_pointer_invalid;
+        if (root.get<"SSIRWE">() != 0 && caps.ecap.get<"SSIRWS">() != 0) return reason::root_pointer_invalid;
+        return reason::none;
+    }
+
+    // The mode against the request (RTA.1 to RTA.4).
+    [[nodiscard, gnu::always_inline]] constexpr reason judge_mode(request const& r) const {
+        if (mode_ != reason::none) return mode_;
         if (r.has_pasid()) return reason::pasid_in_legacy_mode;
         if (r.type == request_type::page) return reason::page_request_in_legacy_mode;
         return reason::none;
     }
 
     // The context entry in the manual's order (LCT.2 to LCT.5).
-    [[nodiscard]] constexpr reason judge_context(context_entry const& c, request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr reason judge_context(context_entry const& c, request const& r) const {
         if (c.get<"P">() == 0) return reason::context_not_present;
-        std::uint64_t const unused_domain_bits =
-            context_entry::mask<"DID">(1) & ~(low_mask(caps_.domain_id_width()) << 8);
-        if (((c.word[0] & (context_entry::reserved(0) | caps_.beyond_host())) |
-             (c.word[1] & (context_entry::reserved(1) | unused_domain_bits))) != 0)
+        if (((c.word[0] & bad_context_[0]) | (c.word[1] & bad_context_[1])) != 0)
             return reason::context_reserved;
         bool const device_tlb = c.type() == translation_type::device_tlb;
         bool const through = c.type() == translation_type::pass_through;
@@ -257,15 +276,23 @@ private:
         return refuse(r, reason::interrupt_request_illegal, fault_at::input, false);
     }
 
-    [[nodiscard, gnu::cold]] static constexpr failure<fault_type> refuse(
+    // What a refusal needs of the request is handed on by value: a request whose address a cold function knows would
+    // live in memory on the hot path too.
+    [[nodiscard, gnu::always_inline]] static constexpr failure<fault_type> refuse(
         request const& r, reason code, fault_at at, bool quiet, std::uint64_t descriptor = 0, std::uint64_t entry = 0,
         fault_stage stage = fault_stage::configuration) {
-        return quieten({code, stage, at, no_level, true, r.address.value, 0, descriptor, entry, 0}, r, quiet);
+        return refuse(r.address, r.type, quiet, code, at, stage, descriptor, entry);
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] static constexpr failure<fault_type> refuse(
+        input address, request_type type, bool quiet, reason code, fault_at at, fault_stage stage,
+        std::uint64_t descriptor, std::uint64_t entry) {
+        return quieten({code, stage, at, no_level, true, address.value, 0, descriptor, entry, 0}, type, quiet);
     }
 
     // A fault that the entry's FPD suppresses, or that ATS tells the device about, is not recorded.
-    [[nodiscard, gnu::cold]] static constexpr failure<fault_type> quieten(fault_type f, request const& r, bool quiet) {
-        f.reported = f.code != reason::none && !(quiet && is_qualified(f.code)) && !is_recoverable(f.code, r.type);
+    [[nodiscard, gnu::cold, gnu::noinline]] static constexpr failure<fault_type> quieten(
+        fault_type f, request_type type, bool quiet) {
+        f.reported = f.code != reason::none && !(quiet && is_qualified(f.code)) && !is_recoverable(f.code, type);
         return failure{f};
     }
 
@@ -273,6 +300,9 @@ private:
     root_table_address root_;
     M* memory_;
     settings settings_;
+    reason mode_;                  // what is wrong with the mode, whatever the request
+    std::uint64_t bad_root_;       // reserved bits of a root entry, word 0; all of word 1 is reserved
+    std::uint64_t bad_context_[2]; // reserved bits of a context entry
     stage_type stages_[3];
 };
 

@@ -11,7 +11,11 @@ inline namespace v0 {
 namespace vtd {
 
 /// RTADDR_REG, offset 020h (VT-d 11.4.5). A unit uses the value that GCMD.SRTP latched.
-struct root_table_address : entry<64, pointer_field<"RTA", 63, 12>, field<"TTM", 11, 10>, field<"SSIRWE", 7>> {
+struct root_table_address : entry<64,                           // bits
+                                  pointer_field<"RTA", 63, 12>, // the root table, 4 KiB
+                                  field<"TTM", 11, 10>,         // table mode, see table_mode
+                                  field<"SSIRWE", 7>            // second-stage rights in bits 61 and 62; not in legacy mode
+                                  > {
     using entry::entry;
 };
 
@@ -24,7 +28,10 @@ enum class table_mode : std::uint8_t {
 };
 
 /// Root entry, legacy mode (VT-d 9.1): `root = RTA + bus * 16`.
-struct root_entry : entry<128, field<"P", 0>, pointer_field<"CTP", 63, 12>> {
+struct root_entry : entry<128,                         // bits
+                          field<"P", 0>,               // present
+                          pointer_field<"CTP", 63, 12> // the context table of the bus, 4 KiB; bits 63:HAW are reserved
+                          > {
     using entry::entry;
 
     /// A present entry for the context table at \p context_table, a 4 KiB aligned physical address.

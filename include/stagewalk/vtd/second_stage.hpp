@@ -16,33 +16,70 @@ inline namespace v0 {
 namespace vtd {
 
 /// PML5E and PML4E: they never map a page, bit 7 is reserved.
-struct second_stage_upper_entry
-    : entry<64, field<"R", 0>, field<"W", 1>, ignored_field<"IGN", 6, 2>, field<"A", 8>, ignored_field<"IGN", 10, 9>,
-            pointer_field<"ADDR", 51, 12>, ignored_field<"IGN", 61, 52>, ignored_field<"IGN", 63>> {
+struct second_stage_upper_entry : entry<64,                            // bits
+                                        field<"R", 0>,                 // grants reading
+                                        field<"W", 1>,                 // grants writing; R = W = 0: not present
+                                        ignored_field<"IGN", 6, 2>,    // for software
+                                        field<"A", 8>,                 // accessed; ignored in legacy mode
+                                        ignored_field<"IGN", 10, 9>,   // for software
+                                        pointer_field<"ADDR", 51, 12>, // the next table, 4 KiB; bits 51:HAW are reserved
+                                        ignored_field<"IGN", 61, 52>,  // for software
+                                        ignored_field<"IGN", 63>       // for software
+                                        > {
     using entry::entry;
 };
 
 /// PDPE and PDE that lead to a table.
-struct second_stage_table_entry : entry<64, field<"R", 0>, field<"W", 1>, ignored_field<"IGN", 6, 2>, field<"PS", 7>,
-                                        field<"A", 8>, ignored_field<"IGN", 10, 9>, pointer_field<"ADDR", 51, 12>,
-                                        ignored_field<"IGN", 61, 52>, ignored_field<"IGN", 63>> {
+struct second_stage_table_entry : entry<64,                            // bits
+                                        field<"R", 0>,                 // grants reading
+                                        field<"W", 1>,                 // grants writing; R = W = 0: not present
+                                        ignored_field<"IGN", 6, 2>,    // for software
+                                        field<"PS", 7>,                // page size: 0, this entry leads to a table
+                                        field<"A", 8>,                 // accessed; ignored in legacy mode
+                                        ignored_field<"IGN", 10, 9>,   // for software
+                                        pointer_field<"ADDR", 51, 12>, // the next table, 4 KiB; bits 51:HAW are reserved
+                                        ignored_field<"IGN", 61, 52>,  // for software
+                                        ignored_field<"IGN", 63>       // for software
+                                        > {
     using entry::entry;
 };
 
 /// PDPE that maps 1 GiB (\p Lg2 = 30) or PDE that maps 2 MiB (\p Lg2 = 21).
 template <unsigned Lg2>
-struct second_stage_large_page
-    : entry<64, field<"R", 0>, field<"W", 1>, ignored_field<"IGN", 2>, field<"EMT", 5, 3>, field<"IPAT", 6>,
-            field<"PS", 7>, field<"A", 8>, field<"D", 9>, ignored_field<"IGN", 10>, field<"SNP", 11>,
-            pointer_field<"ADDR", 51, Lg2>, ignored_field<"IGN", 61, 52>, ignored_field<"IGN", 63>> {
+struct second_stage_large_page : entry<64,                             // bits
+                                       field<"R", 0>,                  // grants reading
+                                       field<"W", 1>,                  // grants writing; R = W = 0: not present
+                                       ignored_field<"IGN", 2>,        // for software
+                                       field<"EMT", 5, 3>,             // memory type; ignored in legacy mode
+                                       field<"IPAT", 6>,               // ignore PAT; ignored in legacy mode
+                                       field<"PS", 7>,                 // page size: 1, this entry maps a page
+                                       field<"A", 8>,                  // accessed; ignored in legacy mode
+                                       field<"D", 9>,                  // dirty; ignored in legacy mode
+                                       ignored_field<"IGN", 10>,       // for software
+                                       field<"SNP", 11>,               // snoop; reserved without ECAP.SC
+                                       pointer_field<"ADDR", 51, Lg2>, // the page; bits 51:HAW are reserved
+                                       ignored_field<"IGN", 61, 52>,   // for software
+                                       ignored_field<"IGN", 63>        // for software
+                                       > {
     using second_stage_large_page::entry::entry;
 };
 
 /// PTE: maps 4 KiB. Bit 7 is ignored, not PS.
-struct second_stage_page
-    : entry<64, field<"R", 0>, field<"W", 1>, ignored_field<"IGN", 2>, field<"EMT", 5, 3>, field<"IPAT", 6>,
-            ignored_field<"IGN", 7>, field<"A", 8>, field<"D", 9>, ignored_field<"IGN", 10>, field<"SNP", 11>,
-            pointer_field<"ADDR", 51, 12>, ignored_field<"IGN", 61, 52>, ignored_field<"IGN", 63>> {
+struct second_stage_page : entry<64,                            // bits
+                                 field<"R", 0>,                 // grants reading
+                                 field<"W", 1>,                 // grants writing; R = W = 0: not present
+                                 ignored_field<"IGN", 2>,       // for software
+                                 field<"EMT", 5, 3>,            // memory type; ignored in legacy mode
+                                 field<"IPAT", 6>,              // ignore PAT; ignored in legacy mode
+                                 ignored_field<"IGN", 7>,       // no page size here: every entry maps a page
+                                 field<"A", 8>,                 // accessed; ignored in legacy mode
+                                 field<"D", 9>,                 // dirty; ignored in legacy mode
+                                 ignored_field<"IGN", 10>,      // for software
+                                 field<"SNP", 11>,              // snoop; reserved without ECAP.SC
+                                 pointer_field<"ADDR", 51, 12>, // the page; bits 51:HAW are reserved
+                                 ignored_field<"IGN", 61, 52>,  // for software
+                                 ignored_field<"IGN", 63>       // for software
+                                 > {
     using entry::entry;
 };
 
@@ -88,8 +125,8 @@ public:
     };
 
     /// \param caps the unit's capabilities. They must be free of contradiction().
-    /// \param levels the depth of the tables, 3 to 5.
-    /// \param root the 4 KiB aligned address of the top table.
+    /// \param levels the depth of the tables, 3 to 5; anything else counts as the nearest of these.
+    /// \param root the address of the top table; bits 11:0 and 63:52 are dropped.
     /// \param rules how points are decided that the manual leaves open.
     constexpr second_stage(capabilities const& caps, std::uint64_t levels, Output root, policy rules = {})
         : root_{root.value & address_bits}, top_{(levels < 3   ? 3

@@ -43,7 +43,7 @@ struct enumeration {
     std::uint64_t loads{};  ///< Entries loaded.
     std::uint64_t faults{}; ///< Entries that are present and not valid, or could not be read.
     bool complete{true};    ///< False if the visitor stopped it or the bound on loads was reached.
-    std::uint64_t resume{}; ///< If not complete: the first input address that was not looked at.
+    std::uint64_t resume{}; ///< If not complete: the first input address of the entry at which it stopped.
 };
 
 /// The default bound on the loads of an enumeration: a hostile table that contains itself describes up to 2^45 leaves.
@@ -162,9 +162,12 @@ struct run_merger {
 
 /// Calls \p visit with every `leaf<S>` that \p s maps within \p where, in ascending order, and with the fault of every
 /// entry that is present and not valid or could not be read, if \p visit can be called with one. Absent subtrees cost
-/// one load. \param s the stage. Rights are not asked for; a leaf tells those that all levels grant together. \param m
-/// the memory that holds its tables. \param where the input addresses; those that the stage does not admit are left
-/// out. \param visit returns nothing, or false to stop. \param max_loads the bound on loads.
+/// one load.
+/// \param s the stage. Rights are not asked for; a leaf tells those that all levels grant together.
+/// \param m the memory that holds its tables.
+/// \param where the input addresses; those that the stage does not admit are left out.
+/// \param visit returns nothing, or false to stop.
+/// \param max_loads the bound on loads.
 template <stage S, memory M, class Visitor>
     requires serves<M, typename S::output>
 constexpr enumeration for_each_leaf(S const& s, M& m, range<typename S::input> where, Visitor&& visit,

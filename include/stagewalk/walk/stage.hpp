@@ -3,12 +3,13 @@
 ///
 /// A stage is a value: a format with its live configuration (root, levels, widths, features). It judges entries; it
 /// never reads memory. Every entry is judged in one of two lanes:
-/// - The fast lane, `lane(access)`, recognises the entries that plainly lead on or plainly map, each with one merged
-/// test where it
-///   can: it holds the masks, already merged with what the access needs, and lives in registers. It never refuses.
-/// - `judge` is the law. It knows every condition of the manual in the manual's order and gives the fault code. A stage
-/// would be
-///   complete with it alone; a test holds the fast lane against it.
+///
+/// The fast lane, `lane(access)`, recognises the entries that plainly lead on or plainly map, each with one merged test
+/// where it can. It holds the masks, already merged with what the access needs, and lives in registers. It never
+/// refuses.
+///
+/// `judge` is the law. It knows every condition of the manual in the manual's order and gives the fault code. A stage
+/// would be complete with it alone; a test holds the fast lane against it. docs/add_a_format.md explains each member.
 #pragma once
 
 #include "../core/access.hpp"
@@ -45,7 +46,7 @@ struct step {
 /// No entry, where a `step` is asked for.
 inline constexpr step no_step{no_level, 0, 0};
 
-/// What `judge` says of an entry.
+/// What `judge` says of an entry. `denied` of a walk is the first entry that did not grant what is needed, or `no_step`.
 /// \tparam Code the architecture's fault code.
 template <class Code>
 struct judgement {
@@ -74,7 +75,8 @@ concept has_stage_types = requires {
     typename S::path;
 };
 
-/// Has a root table, a top level below its compile-time maximum, and indices.
+/// Has a root table, a top level (`levels_min` <= top() + 1 <= `levels_max`), indices, and for each level the lg2 size
+/// that one entry spans. `number` is the stage that its faults name.
 template <class S>
 concept has_geometry = requires(S const& s, typename S::input in, std::uint64_t level) {
     { S::levels_min } -> std::convertible_to<unsigned>;
@@ -107,14 +109,15 @@ concept checks_input = requires(S const& s, typename S::input in) {
     { s.refuse(in) } -> std::same_as<typename S::code>;
 };
 
-/// Recognises plain entries.
+/// Recognises plain entries: `leads_on` those that lead to a table and grant what is needed, `maps` those that map a
+/// page and grant it. Both may be false of a good entry, never true of a bad one.
 template <class L>
 concept fast_lane = requires(L const& lane, std::uint64_t level, std::uint64_t e) {
     { lane.leads_on(level, e) } -> std::same_as<bool>;
     { lane.maps(level, e) } -> std::same_as<bool>;
 };
 
-/// Judges entries, fast and exactly.
+/// Judges entries, fast (`lane`) and exactly (`judge`), and names the fault of an entry that cannot be read.
 template <class S>
 concept judges_entries = requires(S const& s, access a, typename S::path& p, step const& at, step& denied,
                                   std::uint64_t level) {
@@ -123,7 +126,7 @@ concept judges_entries = requires(S const& s, access a, typename S::path& p, ste
     { s.unreadable(level) } -> std::same_as<typename S::code>;
 };
 
-/// Reads addresses and attributes out of entries that were accepted.
+/// Reads addresses and attributes out of entries that were accepted. `carry` adds an entry to the path.
 template <class S>
 concept reads_entries = requires(S const& s, std::uint64_t e, std::uint64_t level, std::uint64_t lg2,
                                  typename S::path& p) {
@@ -152,7 +155,7 @@ concept trustable = stage<S> && requires(S const& s, access a) {
     { s.trusting_lane(a) } -> fast_lane;
 };
 
-/// A stage that can also write its entries.
+/// A stage that can also write its entries. `sizes()` has bit n set where pages of 2^n bytes exist.
 template <class S>
 concept encodable = stage<S> && requires(S const& s, typename S::output o, std::uint64_t lg2, attributes at) {
     { s.make_leaf(o, lg2, at) } -> std::same_as<std::uint64_t>;

@@ -72,7 +72,7 @@ template <class S, class M>
 template <class S, class M>
 [[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M>
 unreadable_entry(S const& s, typename S::input in, std::uint64_t level, typename S::output table,
-                 typename M::error const& error) {
+                 typename M::error error) {
     step const at{level, (table + S::index(level, in) * 8).value, 0};
     auto f = fault_of<S>(s.unreadable(level), fault_at::table, in, at);
     if constexpr (requires { typename M::error::refusal; }) {
@@ -150,20 +150,30 @@ look_closer(S const& s, M& m, typename S::input in, access a, std::uint64_t leve
     return judge_from(s, m, in, a, {level, (table + s.index(level, in) * 8).value, e}, p, trace);
 }
 
+// An outcome that a cold function returned, copied part by part. Returned as it is, it would be built in the caller's
+// result, which then lives in memory for the fast lane too: its address is known to that function.
+template <class Outcome>
+[[nodiscard, gnu::always_inline]] inline constexpr Outcome apart(Outcome const& cold) {
+    if (cold) return *cold;
+    return failure{cold.error()};
+}
+
 // The fast lane: one level after the other, each with the level as a constant. A walk enters at the run-time top.
+// Here, and wherever else a walk's result passes through, an outcome is no `const` local: g++ 12 would keep it in
+// memory.
 template <std::uint64_t Level, class S, class M, class Fast, class Lane>
 [[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
 descend(S const& s, M& m, Fast& fast, typename S::input in, access a, Lane const& lane, std::uint64_t next,
         typename S::output table, typename S::path p) {
     constexpr bool always = Level < S::levels_min && !skips_levels<S>;
     if (always || (skips_levels<S> ? next == Level : Level <= next)) {
-        auto const loaded = load_entry(fast, table, S::index(Level, in));
+        auto loaded = load_entry(fast, table, S::index(Level, in));
         if (!loaded) [[unlikely]]
-            return unreadable_entry<S, M>(s, in, Level, table, loaded.error());
+            return apart(unreadable_entry<S, M>(s, in, Level, table, loaded.error()));
         std::uint64_t const e = *loaded;
         if (Level == 0 || !lane.leads_on(Level, e)) [[unlikely]] {
             if (!lane.maps(Level, e)) [[unlikely]]
-                return look_closer(s, m, in, a, Level, table, e, p);
+                return apart(look_closer(s, m, in, a, Level, table, e, p));
             S::carry(p, e);
             return leaf_translation(s, in, e, S::leaf_size(Level, e), p);
         }
@@ -174,8 +184,22 @@ descend(S const& s, M& m, Fast& fast, typename S::input in, access a, Lane const
     if constexpr (Level > 0) {
         return descend<Level - 1>(s, m, fast, in, a, lane, next, table, p);
     } else {
-        return bottomless<S, M>(in, {});
+        return apart(bottomless<S, M>(in, {}));
     }
+}
+
+} // namespace detail
+
+namespace detail {
+
+// A walk that enters at a root table of its own: a unit keeps one stage per depth and never copies it for a domain.
+template <class S, class M>
+[[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
+walk_from(S const& s, M& m, typename S::output root, typename S::input in, access a) {
+    if (!s.admits(in)) [[unlikely]]
+        return apart(refused_input<S, M>(s, in));
+    fast_memory<M> fast = m;
+    return descend<S::levels_max - 1>(s, m, fast, in, a, s.lane(a), s.top(), root, typename S::path{});
 }
 
 } // namespace detail
@@ -189,10 +213,7 @@ descend(S const& s, M& m, Fast& fast, typename S::input in, access a, Lane const
 template <stage S, memory M>
     requires serves<M, typename S::output>
 [[nodiscard]] constexpr walk_outcome<S, M> walk(S const& s, M& m, typename S::input in, access a) {
-    if (!s.admits(in)) [[unlikely]]
-        return detail::refused_input<S, M>(s, in);
-    detail::fast_memory<M> fast = m;
-    return detail::descend<S::levels_max - 1>(s, m, fast, in, a, s.lane(a), s.top(), s.root(), typename S::path{});
+    return detail::walk_from(s, m, s.root(), in, a);
 }
 
 /// The same, and \p trace is called with every step.
