@@ -1,0 +1,35 @@
+/// \file
+/// The devices of a capture: those that its kernel saw and those that the tables bind.
+#pragma once
+
+#include "unit.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace inspect {
+
+/// A device with what it is bound to.
+struct listed_device {
+    binding bound;
+    device_info const* info{}; ///< What the capture's kernel said of it; null if nothing.
+
+    /// Its bus address, or its stream.
+    [[nodiscard]] std::string name(unit const& u) const;
+};
+
+/// \throw bad_input if there can be no such source.
+void require_source(unit const& u, std::uint32_t source);
+
+/// All devices in ascending order; or \p only, whether anybody knows it or not.
+[[nodiscard]] std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional<std::uint32_t> only = std::nullopt,
+                                                      std::optional<std::uint32_t> pasid = std::nullopt);
+
+/// The index of the first device before \p i with the same tables; \p i if there is none.
+[[nodiscard]] std::size_t first_with_same_tables(std::vector<listed_device> const& list, std::size_t i);
+
+/// The binding in words: "second stage, 4 levels", "pass-through", or why there is none.
+[[nodiscard]] std::string binding_text(binding const& b);
+
+} // namespace inspect

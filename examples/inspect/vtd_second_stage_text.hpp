@@ -1,0 +1,57 @@
+/// \file
+/// Second-stage entries of VT-d for people, out of the library's own field lists.
+#pragma once
+
+#include "number.hpp"
+#include "unit.hpp"
+
+#include <stagewalk/stagewalk.hpp>
+
+#include <string>
+
+namespace inspect {
+
+/// Copies the words and every field of \p e into \p out.
+template <class Entry>
+void decode_fields(Entry const& e, decoded_entry& out) {
+    out.words.assign(e.word, e.word + Entry::words);
+    e.for_each_field([&](stagewalk::field_view const& f) { out.fields.push_back(f); });
+    out.reserved.assign(Entry::words, 0);
+}
+
+/// A step of a walk through second-stage tables. \p stage_name tells apart whose stage it is.
+template <class Stage>
+[[nodiscard]] decoded_entry decode_second_stage(stagewalk::traced_step<Stage> const& s, std::string const& stage_name) {
+    namespace vtd = stagewalk::vtd;
+    constexpr char const* names[] = {"PTE", "PDE", "PDPE", "PML4E", "PML5E"};
+    std::uint64_t const e = s.at.entry;
+    bool const leaf = s.of.is_leaf(s.at.level, e);
+    decoded_entry out;
+    out.what = stage_name + ", level " + std::to_string(s.at.level + 1) + ", " + names[s.at.level];
+    out.level = static_cast<int>(s.at.level) + 1;
+    out.address = s.at.address;
+    if (s.at.level >= 3) {
+        decode_fields(vtd::second_stage_upper_entry{e}, out);
+    } else if (s.at.level == 0) {
+        decode_fields(vtd::second_stage_page{e}, out);
+    } else if (!leaf) {
+        decode_fields(vtd::second_stage_table_entry{e}, out);
+    } else if (s.at.level == 1) {
+        decode_fields(vtd::second_stage_large_page<21>{e}, out);
+    } else {
+        decode_fields(vtd::second_stage_large_page<30>{e}, out);
+    }
+    if (Stage::is_present(e)) out.reserved[0] = e & s.of.reserved(s.at.level, leaf);
+    switch (s.judged.is) {
+    case stagewalk::verdict::table: out.verdict = "leads to the table at " + hex(Stage::target(e).value); break;
+    case stagewalk::verdict::leaf:
+        out.verdict = "maps " + page_size_text(s.judged.value) + " at " + hex(s.of.leaf_output(e, s.judged.value).value);
+        break;
+    case stagewalk::verdict::refused:
+        out.verdict = "refused: " + hex(static_cast<std::uint64_t>(s.judged.code)) + "h, " + text(s.judged.code);
+        break;
+    }
+    return out;
+}
+
+} // namespace inspect
