@@ -1,14 +1,5 @@
 /// \file
 /// All of stagewalk.
-///
-/// \namespace stagewalk
-/// The library. Its names live in the inline namespace `v0`, so that two versions in one program stay apart.
-///
-/// \namespace stagewalk::vtd
-/// Intel VT-d: registers, tables, faults and the unit. "VT-d 9.3" is a section of its architecture specification.
-///
-/// \namespace stagewalk::literals
-/// Sizes in bytes: `4_KiB`, `2_MiB`, `1_GiB`, `1_TiB`.
 #pragma once
 
 #include "version.hpp"
@@ -36,6 +27,7 @@
 #include "walk/stage.hpp"
 #include "walk/trace.hpp"
 #include "walk/trusted.hpp"
+#include "walk/update.hpp"
 #include "walk/walk.hpp"
 
 #include "translate/concept.hpp"
@@ -45,11 +37,19 @@
 #include "build/allocator.hpp"
 #include "build/table.hpp"
 
+#include "vtd/ats.hpp"
 #include "vtd/capabilities.hpp"
+#include "vtd/command.hpp"
+#include "vtd/configure.hpp"
 #include "vtd/context_table.hpp"
 #include "vtd/fault_record.hpp"
+#include "vtd/first_stage.hpp"
+#include "vtd/interrupt.hpp"
 #include "vtd/interrupt_range.hpp"
 #include "vtd/iommu.hpp"
+#include "vtd/memory_type.hpp"
+#include "vtd/nested.hpp"
+#include "vtd/pasid_table.hpp"
 #include "vtd/policy.hpp"
 #include "vtd/reason.hpp"
 #include "vtd/reason_text.hpp"

@@ -25,9 +25,9 @@ FLAGS = ["-std=c++20", "-O2", "-ffreestanding", "-fno-exceptions", "-fno-rtti", 
 MACHINES = {  # name: compilers to try, options, further symbols allowed
     "host": ([], [], set()),
     "clang": (["clang++"], [], set()),
-    "aarch64": (["aarch64-linux-gnu-g++"], [], set()),
+    "aarch64": (["aarch64-linux-gnu-g++"], ["-mno-outline-atomics"], set()),
     "clang-aarch64-none": (["clang++"], ["--target=aarch64-none-elf"], set()),
-    "i386": (["i686-linux-gnu-g++"], ["-march=i686"], WORD_HELPERS),
+    "i386": (["i686-linux-gnu-g++"], ["-march=i686", "-fno-pic", "-fno-pie"], WORD_HELPERS),
     "riscv64": (["riscv64-linux-gnu-g++"], ["-march=rv64gc"], BIT_HELPERS),
     "s390x": (["s390x-linux-gnu-g++"], [], BIT_HELPERS),
 }

@@ -32,8 +32,8 @@ inline void make_possible(unit& u) {
 // A four-byte write that is not aligned touches two DWORDs; a request for it does not exist.
 inline void make_possible(ask& q) {
     if (q.bytes == 4) q.address &= ~std::uint64_t{3};
-    // A page request that carries a PASID is left to a test of its own.
-    if (q.type == vtd_model::page_request) q.has_pasid = false;
+    // A translation request has no data to write: it says with NW whether it asks for that right.
+    if (q.type == vtd_model::translation) q.write = false;
 }
 
 inline sw::vtd::capabilities capabilities_of(unit const& u) { return {u.cap, u.ecap, u.haw}; }
@@ -59,7 +59,7 @@ inline sw::vtd::request request_of(ask const& q) {
     r.address = sw::iova{q.address};
     r.access = access_of(q.read, q.write);
     r.pasid = q.has_pasid ? 0x12345 : sw::vtd::no_pasid;
-    r.type = static_cast<sw::vtd::request_type>(q.type);
+    r.type = q.type == vtd_model::page_request ? sw::vtd::request_type::page : static_cast<sw::vtd::request_type>(q.type);
     r.bytes = q.bytes;
     r.no_write = q.no_write;
     return r;

@@ -224,7 +224,7 @@ TEST_CASE("every leaf of random tables is found, once, in order, and walk agrees
     for (int round = 0; round < 4000; ++round) {
         auto const s = random_tables(random, memory);
         auto load = loader_of(memory);
-        stage_type const stage{capabilities_of(s.u), s.levels, sw::ipa{s.root}, policy_of(s.u)};
+        stage_type const stage{capabilities_of(s.u), s.levels, sw::ipa{s.root}, {policy_of(s.u)}};
         std::uint64_t const mgaw = (s.u.cap >> 16 & 63) + 1;
         std::uint64_t const width = mgaw < 12 + 9 * s.levels ? mgaw : 12 + 9 * s.levels;
         std::uint64_t const limit = (std::uint64_t{1} << width) - 1;

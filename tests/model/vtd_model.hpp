@@ -84,10 +84,14 @@ inline answer walk(unit const& u, unsigned levels, std::uint64_t root, std::uint
     bool const flush = zero_length && r && !w && bit(u.cap, 22);
     bool all_r = true;
     bool all_w = true;
-    bool lacks = false; // the first entry that does not grant what is needed
-    int lacks_level = -1;
-    std::uint64_t lacks_at = 0;
-    std::uint64_t lacks_entry = 0;
+    struct blame {
+        bool set = false;
+        int level = -1;
+        std::uint64_t at = 0;
+        std::uint64_t entry = 0;
+    };
+    blame lacks_r; // the first entry that does not grant reading
+    blame lacks_w; // the first that does not grant writing
     std::uint64_t table = root;
     for (unsigned level = levels;; --level) { // 1 = PTE
         unsigned const shift = 12 + 9 * (level - 1);
@@ -110,12 +114,8 @@ inline answer walk(unit const& u, unsigned levels, std::uint64_t root, std::uint
             return a;
         }
         if ((r && !er) || (w && !ew)) {
-            if (!lacks) {
-                lacks = true;
-                lacks_level = a.level;
-                lacks_at = at;
-                lacks_entry = e;
-            }
+            if (r && !er && !lacks_r.set) lacks_r = {true, a.level, at, e};
+            if (w && !ew && !lacks_w.set) lacks_w = {true, a.level, at, e};
             if (u.each_entry && !flush) {
                 a.code = w && !ew ? 0x5 : 0x6;
                 a.at = at_input;
@@ -149,9 +149,10 @@ inline answer walk(unit const& u, unsigned levels, std::uint64_t root, std::uint
         if (no_w || no_r) {
             a.code = no_w ? 0x5 : 0x6;
             a.at = at_input;
-            a.level = lacks_level;
-            a.descriptor = lacks_at;
-            a.entry = lacks_entry;
+            blame const& first = no_w ? lacks_w : lacks_r;
+            a.level = first.level;
+            a.descriptor = first.at;
+            a.entry = first.entry;
             return a;
         }
         std::uint64_t const size = std::uint64_t{1} << shift;

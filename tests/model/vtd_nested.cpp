@@ -208,8 +208,8 @@ void compare(std::uint64_t cases, std::uint64_t seed) {
             seen.push_back(at);
             return a.read(at, value);
         });
-        outer_stage const s1{capabilities_of(outer.u), outer.levels, sw::ipa{outer.root}, policy_of(outer.u)};
-        inner_stage const s2{capabilities_of(inner.u), inner.levels, sw::pa{inner.root}, policy_of(inner.u)};
+        outer_stage const s1{capabilities_of(outer.u), outer.levels, sw::ipa{outer.root}, {policy_of(outer.u)}};
+        inner_stage const s2{capabilities_of(inner.u), inner.levels, sw::pa{inner.root}, {policy_of(inner.u)}};
         sw::access const need = access_of(r, w, zero_length && r);
         auto loader = sw::make_callback<sw::pa>([](sw::pa at) -> sw::outcome<std::uint64_t, int> {
             std::uint64_t value = 0;

@@ -90,7 +90,7 @@ struct comparison {
             if (!a.read(at.value, value)) return sw::failure{1};
             return value;
         });
-        sw::vtd::second_stage<> const stage{capabilities_of(u), levels, sw::ipa{root}, policy_of(u)};
+        sw::vtd::second_stage<> const stage{capabilities_of(u), levels, sw::ipa{root}, {policy_of(u)}};
         sw::access const need = access_of(wants && q.read, wants && q.write, zero_length && q.read);
         sw::iova const in{q.address};
         expect("walk", sw::walk(stage, loader, in, need), expected);

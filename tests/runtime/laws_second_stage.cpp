@@ -31,7 +31,7 @@ law_book<second> book(variant const& v) {
     vtd::extended_capability_register ecap;
     ecap.set<"SC">(v.snoop);
     vtd::capabilities const caps{cap.word[0], ecap.word[0], v.haw};
-    law_book<second> b{second{caps, v.levels, pa{0x1000}, v.rules}, {}, {}};
+    law_book<second> b{second{caps, v.levels, pa{0x1000}, {v.rules}}, {}, {}};
 
     // Rights, EMT, IPAT, SNP: every combination that the unit has.
     for (std::uint64_t rights = 1; rights <= 3; ++rights)

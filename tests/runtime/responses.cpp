@@ -123,7 +123,7 @@ TEST_CASE("B12: a translation request gets the rights that there are, and no fau
     sheet_unit u;
     u.translation(translation_type::device_tlb);
     u.memory[u.l1] = 0xabc'de00'0801;
-    auto const found = u.translate(u.typed(u.at, request_type::translation, write));
+    auto const found = u.translate(u.typed(u.at, request_type::translation, read));
     REQUIRE(found);
     CHECK(found->effective == attributes::from_bits(0x801));
     CHECK(found->output == ipa{0xabc'de00'0abc});

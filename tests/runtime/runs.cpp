@@ -113,7 +113,7 @@ TEST_CASE("an enumeration that is stopped says where to go on") {
     auto const end = for_each_leaf(d.stage, d.memory, some::all(), [&](leaf<domain> const&) { return --left > 0; });
     CHECK_FALSE(end.complete);
     CHECK(end.leaves == 3);
-    CHECK(end.resume == 0x2000);
+    CHECK(end.resume == 0x3000);
     // Bounded work: each piece goes on where the last one ended, and together they see everything once or more.
     std::uint64_t from = 0;
     std::uint64_t found = 0;

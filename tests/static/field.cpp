@@ -117,8 +117,7 @@ TEST_CASE("a field beyond bit 63 lives in its own word") {
     STATIC_REQUIRE(made_big().word[0] == 0);
     STATIC_REQUIRE(made_big().get<"KEY">() == 0xabcd);
     STATIC_REQUIRE(made_big().get<"LAST">() == 1);
-    STATIC_REQUIRE(big::mask<"KEY">(1) == 0xffff00);
-    STATIC_REQUIRE(big::mask<"KEY">(0) == 0);
+    STATIC_REQUIRE(big::mask<"KEY">() == 0xffff00);
     STATIC_REQUIRE(sizeof(big) == 64);
 }
 

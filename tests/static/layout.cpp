@@ -18,9 +18,11 @@ namespace {
 // Bits high down to low, counted over the whole structure, are the field and nothing else is.
 template <class Entry, field_name Name>
 constexpr bool lies(unsigned high, unsigned low) {
-    bool right = true;
+    Entry e;
+    e.template set<Name>(~std::uint64_t{0});
+    bool right = Entry::template mask<Name>() == bit_mask(high % 64, low % 64);
     for (unsigned w = 0; w < Entry::words; ++w)
-        right = right && Entry::template mask<Name>(w) == (w == low / 64 ? bit_mask(high % 64, low % 64) : 0);
+        right = right && e.word[w] == (w == low / 64 ? bit_mask(high % 64, low % 64) : 0);
     return right;
 }
 

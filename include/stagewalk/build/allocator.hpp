@@ -30,7 +30,8 @@ concept table_allocator = requires(A& a, typename A::address table, std::uint64_
 
 /// Takes tables one after the other out of a range. Tables that are given back in the reverse order are used again,
 /// others are not. Enough for boot tables and tools.
-template <class Address> class bump_allocator {
+template <class Address>
+class bump_allocator {
 public:
     using address = Address; ///< The space that the tables lie in.
 

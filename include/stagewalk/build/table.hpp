@@ -65,8 +65,7 @@ public:
         std::uint64_t const smallest = static_cast<std::uint64_t>(std::countr_zero(stage_.sizes()));
         if (at.empty()) return failure{map_failure{map_error::bad_range, at.valid() ? 0 : ~std::uint64_t{0}}};
         std::uint64_t const first = at.first().value;
-        if (!is_aligned(first | to.value | (at.span() + 1), smallest))
-            return failure{map_failure{map_error::misaligned, first}};
+        if (!is_aligned(first | to.value | (at.span() + 1), smallest)) return failure{map_failure{map_error::misaligned, first}};
         if (!stage_.admits(at.first())) return failure{map_failure{map_error::beyond_input, first}};
         if (!stage_.admits(at.last())) return failure{map_failure{map_error::beyond_input, at.last().value}};
         if (to.value + at.span() < to.value || !stage_.can_encode(to, with) ||
@@ -111,8 +110,7 @@ private:
         }
     }
 
-    [[nodiscard]] constexpr bool is_page(job const& work, std::uint64_t level, std::uint64_t first,
-                                         std::uint64_t last) const {
+    [[nodiscard]] constexpr bool is_page(job const& work, std::uint64_t level, std::uint64_t first, std::uint64_t last) const {
         std::uint64_t const lg2 = stage_.shift(level);
         return (stage_.sizes() >> lg2 & 1) != 0 && is_aligned(first | (first + work.distance), lg2) &&
                last - first == low_mask(lg2);
@@ -131,12 +129,12 @@ private:
                 if (!loaded) return fail(work, map_error::unreadable, from);
                 e = *loaded;
             }
-            bool const present = stage_.is_present(e);
-            if (is_page(work, level, from, to)) return present ? fail(work, map_error::already_mapped, from) : true;
-            if (!present) {
+            if (!stage_.is_present(e)) {
+                if (is_page(work, level, from, to)) return true;
                 ++work.tables;
                 return survey(work, level - 1, 0, false, from, to);
             }
+            // A table stays where it is, even an empty one: hardware may know it.
             typename S::path p{};
             step denied = no_step;
             auto const judged = stage_.judge({level, table_at, e}, none, p, denied);
@@ -175,13 +173,13 @@ private:
     constexpr bool write(job& job_, std::uint64_t level, output table_at, std::uint64_t first, std::uint64_t last) {
         return for_each_part(job_, level, first, last, [&](job& work, std::uint64_t from, std::uint64_t to) {
             output const entry_at = table_at + stage_.index(level, input{from}) * 8;
+            auto const loaded = memory_->load(entry_at);
+            if (!loaded) return fail(work, map_error::unreadable, from);
+            if (stage_.is_present(*loaded)) return write(work, level - 1, S::target(*loaded), from, to);
             if (is_page(work, level, from, to)) {
                 std::uint64_t const e = stage_.make_leaf(output{from + work.distance}, stage_.shift(level), work.with);
                 return put(work, entry_at, e, from);
             }
-            auto const loaded = memory_->load(entry_at);
-            if (!loaded) return fail(work, map_error::unreadable, from);
-            if (stage_.is_present(*loaded)) return write(work, level - 1, stage_.target(*loaded), from, to);
             output const fresh = work.spare;
             auto const next = memory_->load(fresh);
             if (!next) return fail(work, map_error::unreadable, from);
@@ -206,7 +204,8 @@ private:
 };
 
 /// `table{stage, memory, allocator}` deduces all.
-template <class S, class M, class A> table(S, M&, A&) -> table<S, M, A>;
+template <encodable S, table_memory M, table_allocator A>
+table(S, M&, A&) -> table<S, M, A>;
 
 } // namespace v0
 } // namespace stagewalk

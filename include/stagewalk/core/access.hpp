@@ -10,7 +10,7 @@ inline namespace v0 {
 /// A set of rights that a request needs or a mapping grants, with the circumstances that some formats look at.
 /// 64 bits wide, so that it stays one register in the walk.
 struct access {
-    std::uint64_t bits{}; ///< Bit 0 read, 1 write, 2 execute, 3 privileged, 4 zero-length.
+    std::uint64_t bits{}; ///< Bit 0 read, 1 write, 2 execute, 3 privileged, 4 zero-length, 5 inquiring.
 
     /// The union of both sets.
     friend constexpr access operator|(access a, access b) { return {a.bits | b.bits}; }
@@ -30,6 +30,8 @@ inline constexpr access read_write{3};   ///< Needs both rights: an atomic opera
 inline constexpr access execute{4};      ///< Fetches instructions.
 inline constexpr access privileged{8};   ///< With read or write: the requester claims supervisor privilege.
 inline constexpr access zero_length{16}; ///< With read: no byte is transferred (a PCIe flush read).
+/// Asks which rights there are: lacking the named ones is no fault. With write, a granted write counts as made (ATS).
+inline constexpr access inquiring{32};
 
 } // namespace v0
 } // namespace stagewalk

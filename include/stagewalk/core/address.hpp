@@ -13,7 +13,8 @@ inline namespace v0 {
 /// Mixing spaces does not compile: a stage-1 table cannot be read with an untranslated intermediate address.
 /// Arithmetic wraps at 2^64, as it does in hardware; use `range` where wrapping must be refused.
 /// \tparam Space any type; it is only a name.
-template <class Space> struct address {
+template <class Space>
+struct address {
     using space = Space; ///< The address space.
 
     std::uint64_t value{}; ///< The address in bytes, 64 bits.

@@ -28,7 +28,8 @@ inline constexpr std::uint8_t no_level = 0xff;
 /// Why an address could not be translated, with everything that the manual's record asks for.
 /// \tparam Code the architecture's fault code; its enumerators are the manual's numbers, 0 means that the manual names
 /// no code.
-template <class Code> struct fault {
+template <class Code>
+struct fault {
     using code_type = Code; ///< The architecture's fault code.
 
     Code code{};                                   ///< The manual's number.
@@ -49,17 +50,21 @@ template <class Code> struct fault {
 /// Whose fault a nested fault is.
 enum class nested_by : std::uint8_t {
     outer,  ///< The outer stage's own; there is no inner fault.
-    table,  ///< The inner translation refused an access to one of the outer stage's tables.
+    table,  ///< The inner translation refused the reading of one of the outer stage's tables.
+    update, ///< The inner translation refused the writing of an A/D bit into one of the outer stage's tables.
     output, ///< The inner translation refused the outer stage's output.
 };
 
 /// A fault of one stage whose tables and output go through another translation, of whatever architecture.
 /// \tparam Code the outer stage's fault code.
 /// \tparam Inner the whole fault type of the inner translation, itself nested where there are three stages.
-template <class Code, class Inner> struct nested_fault {
+template <class Code, class Inner>
+struct nested_fault {
     nested_by by{nested_by::outer}; ///< Whose fault it is.
-    fault<Code> outer{};            ///< Where the outer stage stood; its code is 0 unless `by` is `outer`.
-    Inner inner{};                  ///< The inner translation's fault, unless `by` is `outer`.
+    /// Where the outer stage stood. For `table` and `update` its code is the one for an entry that memory does not give or take;
+    /// for `output` it is 0.
+    fault<Code> outer{};
+    Inner inner{}; ///< The inner translation's fault, unless `by` is `outer`.
 
     /// Nested faults are equal that have equal parts.
     friend constexpr bool operator==(nested_fault const&, nested_fault const&) = default;

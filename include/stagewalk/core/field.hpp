@@ -11,7 +11,8 @@ namespace stagewalk {
 inline namespace v0 {
 
 /// A name that can be a template argument.
-template <std::size_t N> struct field_name {
+template <std::size_t N>
+struct field_name {
     char text[N]{}; ///< The characters, zero-terminated.
 
     /// \param source the name as a string literal.
@@ -21,7 +22,8 @@ template <std::size_t N> struct field_name {
     }
 
     /// Whether both spell the same name.
-    template <std::size_t M> [[nodiscard]] constexpr bool is(field_name<M> const& other) const {
+    template <std::size_t M>
+    [[nodiscard]] constexpr bool is(field_name<M> const& other) const {
         if constexpr (N != M) {
             return false;
         } else {
@@ -45,7 +47,8 @@ enum class field_kind {
 /// \tparam High the highest bit.
 /// \tparam Low the lowest bit.
 /// \tparam Kind what the bits are for.
-template <field_name Name, unsigned High, unsigned Low = High, field_kind Kind = field_kind::number> struct field {
+template <field_name Name, unsigned High, unsigned Low = High, field_kind Kind = field_kind::number>
+struct field {
     static_assert(High >= Low && High / 64 == Low / 64, "a field lies within one 64-bit word");
     static constexpr auto name = Name;                ///< The manual's name.
     static constexpr unsigned high = High;            ///< The highest bit, counted over the whole structure.
@@ -87,7 +90,8 @@ struct field_view {
 
 namespace detail {
 
-template <unsigned Bits, class... Fields> consteval bool fields_are_disjoint() {
+template <unsigned Bits, class... Fields>
+consteval bool fields_are_disjoint() {
     std::uint64_t seen[Bits / 64]{};
     bool ok = true;
     ((ok = ok && (seen[Fields::word] & Fields::mask) == 0, seen[Fields::word] |= Fields::mask), ...);
@@ -100,7 +104,8 @@ template <unsigned Bits, class... Fields> consteval bool fields_are_disjoint() {
 /// Bits that no field names are reserved.
 /// \tparam Bits the size, a multiple of 64.
 /// \tparam Fields the fields, in any order; they must not overlap.
-template <unsigned Bits, class... Fields> struct entry {
+template <unsigned Bits, class... Fields>
+struct entry {
     static_assert(Bits % 64 == 0, "an entry is made of 64-bit words");
     static_assert(((Fields::high < Bits) && ...), "a field lies outside the entry");
     static_assert(detail::fields_are_disjoint<Bits, Fields...>(), "two fields of the entry overlap");
@@ -118,7 +123,8 @@ template <unsigned Bits, class... Fields> struct entry {
     constexpr explicit entry(Words... w) : word{static_cast<std::uint64_t>(w)...} {}
 
     /// The value of the field called \p Name.
-    template <field_name Name> [[nodiscard]] constexpr std::uint64_t get() const {
+    template <field_name Name>
+    [[nodiscard]] constexpr std::uint64_t get() const {
         static_assert(has<Name>(), "the structure has no field of that name");
         std::uint64_t value = 0;
         ((Fields::name.is(Name) ? void(value = Fields::get(word[Fields::word])) : void()), ...);
@@ -126,25 +132,31 @@ template <unsigned Bits, class... Fields> struct entry {
     }
 
     /// Sets the field called \p Name; bits of \p value that do not fit are dropped, see fits().
-    template <field_name Name> constexpr void set(std::uint64_t value) {
+    template <field_name Name>
+    constexpr void set(std::uint64_t value) {
         static_assert(has<Name>(), "the structure has no field of that name");
         ((Fields::name.is(Name) ? void(word[Fields::word] = Fields::put(word[Fields::word], value)) : void()), ...);
     }
 
     /// Whether the field called \p Name can hold \p value.
-    template <field_name Name> [[nodiscard]] static constexpr bool fits(std::uint64_t value) {
+    template <field_name Name>
+    [[nodiscard]] static constexpr bool fits(std::uint64_t value) {
         static_assert(has<Name>(), "the structure has no field of that name");
         return ((Fields::name.is(Name) && Fields::fits(value)) || ...);
     }
 
-    /// The bits of word \p w that the field called \p Name occupies.
-    template <field_name Name> [[nodiscard]] static constexpr std::uint64_t mask(std::size_t w = 0) {
+    /// The bits that the field called \p Name occupies in its word.
+    template <field_name Name>
+    [[nodiscard]] static constexpr std::uint64_t mask() {
         static_assert(has<Name>(), "the structure has no field of that name");
-        return ((Fields::name.is(Name) && Fields::word == w ? Fields::mask : 0) | ...);
+        return ((Fields::name.is(Name) ? Fields::mask : 0) | ...);
     }
 
     /// Whether there is a field called \p Name.
-    template <field_name Name> [[nodiscard]] static constexpr bool has() { return (Fields::name.is(Name) || ...); }
+    template <field_name Name>
+    [[nodiscard]] static constexpr bool has() {
+        return (Fields::name.is(Name) || ...);
+    }
 
     /// The bits of word \p w that no field names: they must be zero.
     [[nodiscard]] static constexpr std::uint64_t reserved(std::size_t w = 0) {
@@ -152,9 +164,9 @@ template <unsigned Bits, class... Fields> struct entry {
     }
 
     /// Calls \p visit with a `field_view` of each field, in the order of the list.
-    template <class Visitor> constexpr void for_each_field(Visitor&& visit) const {
-        (visit(field_view{Fields::name.text, Fields::high, Fields::low, Fields::kind, Fields::get(word[Fields::word])}),
-         ...);
+    template <class Visitor>
+    constexpr void for_each_field(Visitor&& visit) const {
+        (visit(field_view{Fields::name.text, Fields::high, Fields::low, Fields::kind, Fields::get(word[Fields::word])}), ...);
     }
 
     /// Entries are equal bit for bit.

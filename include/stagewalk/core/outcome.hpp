@@ -9,18 +9,21 @@ inline namespace v0 {
 
 /// Marks its argument as the error of an `outcome`: `return failure{memory_error::outside};`
 /// \tparam E the error type.
-template <class E> struct failure {
+template <class E>
+struct failure {
     E error; ///< Why there is no value.
 };
 
 /// `failure{e}` deduces its error type.
-template <class E> failure(E) -> failure<E>;
+template <class E>
+failure(E) -> failure<E>;
 
 /// Holds a \p T on success or an \p E on failure. Both are trivially copyable: an outcome of an address is returned in
 /// two registers.
 /// \tparam T what success carries.
 /// \tparam E what failure carries: the manual's code and all that names the place.
-template <class T, class E> class [[nodiscard]] outcome {
+template <class T, class E>
+class [[nodiscard]] outcome {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_copyable_v<E>);
 
 public:

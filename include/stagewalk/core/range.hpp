@@ -11,7 +11,8 @@ inline namespace v0 {
 
 /// The addresses from first() to last(), both inclusive: a range can end at 2^64-1, and no end is ever computed.
 /// \tparam Address an `address<Space>`.
-template <class Address> class range {
+template <class Address>
+class range {
 public:
     using address = Address; ///< The address type.
 
@@ -67,7 +68,7 @@ public:
     }
 
     /// Ranges are equal that hold the same addresses.
-    friend constexpr bool operator==(range const&, range const&) = default;
+    friend constexpr bool operator==(range const& a, range const& b) { return a.first_ == b.first_ && a.last_ == b.last_; }
 
 private:
     std::uint64_t first_{1};
@@ -76,7 +77,8 @@ private:
 };
 
 /// `range{iova{0}, 4096}` deduces its address type.
-template <class Space> range(address<Space>, std::uint64_t) -> range<address<Space>>;
+template <class Space>
+range(address<Space>, std::uint64_t) -> range<address<Space>>;
 
 } // namespace v0
 } // namespace stagewalk

@@ -16,11 +16,13 @@ enum class passage : std::uint64_t {
     walked,    ///< Through page tables.
     bypassed,  ///< Pass-through or translation off: the output is the input.
     interrupt, ///< Not memory at all: an interrupt request, to be handed to interrupt remapping.
+    queued,    ///< Not an access: a page request that may go into the queue for software.
 };
 
 /// Where an input address leads.
 /// \tparam Output the address type of the output.
-template <class Output> struct translation {
+template <class Output>
+struct translation {
     Output output{};             ///< The translated address of the very byte that was asked for.
     attributes effective{};      ///< Rights and memory attributes, combined over all levels and stages.
     std::uint64_t lg2_size{};    ///< The smallest page of all stages has 2^lg2_size bytes; 64: nothing is translated.

@@ -17,7 +17,8 @@ inline namespace v0 {
 /// it there. The words are kept little-endian on every host, as hardware reads them.
 /// \tparam Address the space that the block holds.
 /// \tparam Words its size in 64-bit words.
-template <class Address, std::size_t Words> class array {
+template <class Address, std::size_t Words>
+class array {
 public:
     using address = Address;    ///< The address type.
     using error = memory_error; ///< Why an address is not served.
@@ -47,8 +48,7 @@ public:
 
     /// Replaces the 64 bits at \p a if they are \p expected, which receives what was found. Not atomic: the block has
     /// one owner.
-    constexpr outcome<bool, error> compare_exchange(Address a, std::uint64_t& expected,
-                                                    std::uint64_t desired) noexcept {
+    constexpr outcome<bool, error> compare_exchange(Address a, std::uint64_t& expected, std::uint64_t desired) noexcept {
         if (index_of(a) >= Words) return failure{memory_error::outside};
         std::uint64_t& word = words_[index_of(a)];
         std::uint64_t const found = little_endian(word);

@@ -21,7 +21,8 @@ struct not_offered {};
 /// tables meanwhile.
 /// \tparam CompareExchange is called as `compare_exchange(address, expected&, desired)` and returns `outcome<bool, E>`.
 /// \tparam Store is called as `store(address, value)` and returns `outcome<bool, E>`.
-template <class Address, class Load, class CompareExchange = not_offered, class Store = not_offered> class callback {
+template <class Address, class Load, class CompareExchange = not_offered, class Store = not_offered>
+class callback {
     using result = std::invoke_result_t<Load&, Address>;
     static constexpr bool updates = !std::is_same_v<CompareExchange, not_offered>;
     static constexpr bool stores = !std::is_same_v<Store, not_offered>;
@@ -46,9 +47,7 @@ public:
     }
 
     /// Stores \p value at \p a.
-    constexpr outcome<bool, error> store(Address a, std::uint64_t value) noexcept requires stores {
-        return store_(a, value);
-    }
+    constexpr outcome<bool, error> store(Address a, std::uint64_t value) noexcept requires stores { return store_(a, value); }
 
     /// Nothing to do: the user's store publishes by itself.
     constexpr void publish(Address, std::uint64_t) noexcept requires stores {}
@@ -60,17 +59,16 @@ private:
 };
 
 /// Serves \p Address through \p load alone: `make_callback<pa>([&](pa a) { return dump.read(a); })`.
-template <class Address, class Load> [[nodiscard]] constexpr callback<Address, Load> make_callback(Load load) {
+template <class Address, class Load>
+[[nodiscard]] constexpr callback<Address, Load> make_callback(Load load) {
     return callback<Address, Load>{std::move(load)};
 }
 
 /// The same with A/D updates, and with stores if tables are to be built.
 template <class Address, class Load, class CompareExchange, class Store = not_offered>
-[[nodiscard]] constexpr callback<Address, Load, CompareExchange, Store> make_callback(Load load,
-                                                                                      CompareExchange compare_exchange,
+[[nodiscard]] constexpr callback<Address, Load, CompareExchange, Store> make_callback(Load load, CompareExchange compare_exchange,
                                                                                       Store store = {}) {
-    return callback<Address, Load, CompareExchange, Store>{std::move(load), std::move(compare_exchange),
-                                                           std::move(store)};
+    return callback<Address, Load, CompareExchange, Store>{std::move(load), std::move(compare_exchange), std::move(store)};
 }
 
 } // namespace v0

@@ -38,8 +38,7 @@ concept memory = has_address_space<M> && can_load<M>;
 /// Replaces 64 bits if they still are \c expected, which otherwise receives what was found, and says whether it did: a
 /// walk may set A/D bits.
 template <class M>
-concept updatable_memory = memory<M> &&
-    requires(M& m, typename M::address a, std::uint64_t& expected, std::uint64_t desired) {
+concept updatable_memory = memory<M> && requires(M& m, typename M::address a, std::uint64_t& expected, std::uint64_t desired) {
     { m.compare_exchange(a, expected, desired) }
     noexcept->std::same_as<outcome<bool, typename M::error>>;
 };
@@ -48,8 +47,7 @@ concept updatable_memory = memory<M> &&
 /// in it. `store(a, value)` stores 64 bits with release order; `publish(a, bytes)` shows that many bytes from \c a on to
 /// hardware that does not snoop.
 template <class M>
-concept table_memory = updatable_memory<M> &&
-    requires(M& m, typename M::address a, std::uint64_t value, std::uint64_t bytes) {
+concept table_memory = updatable_memory<M> && requires(M& m, typename M::address a, std::uint64_t value, std::uint64_t bytes) {
     { m.store(a, value) }
     noexcept->std::same_as<outcome<bool, typename M::error>>;
     { m.publish(a, bytes) }

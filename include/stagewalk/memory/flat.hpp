@@ -14,7 +14,8 @@ inline namespace v0 {
 
 /// Serves \p Address from one block of host memory. An address outside is `memory_error::outside`, never an access.
 /// \tparam Address the space that the block holds.
-template <class Address> class flat {
+template <class Address>
+class flat {
     static_assert(detail::word_atomics<Address>,
                   "flat needs lock-free 64-bit atomics, which this target lacks: use callback and supply load and "
                   "compare_exchange yourself");
@@ -30,8 +31,9 @@ public:
     /// \param bytes its size in bytes; a last piece of less than 8 bytes is not served.
     /// \param origin the address of its first byte, a multiple of 8.
     flat(void* base, std::uint64_t bytes, Address origin)
-        : base_{static_cast<shared_word*>(base)}, origin_{origin.value},
-          words_{(reinterpret_cast<std::uintptr_t>(base) & 7) == 0 ? bytes / 8 : 0} {}
+        : base_{static_cast<shared_word*>(base)}, origin_{origin.value}, words_{(reinterpret_cast<std::uintptr_t>(base) & 7) == 0
+                                                                                    ? bytes / 8
+                                                                                    : 0} {}
 
     /// The same over an array of words, also in constant expressions.
     template <std::size_t N>
@@ -53,8 +55,7 @@ public:
     }
 
     /// Replaces the 64 bits at \p a if they still are \p expected, which receives what was found.
-    constexpr outcome<bool, error> compare_exchange(Address a, std::uint64_t& expected,
-                                                    std::uint64_t desired) const noexcept {
+    constexpr outcome<bool, error> compare_exchange(Address a, std::uint64_t& expected, std::uint64_t desired) const noexcept {
         std::uint64_t const index = index_of(a);
         if (index >= words_) return failure{memory_error::outside};
         return detail::compare_exchange_word(base_ + index, expected, desired);
@@ -82,9 +83,11 @@ private:
 };
 
 /// `flat{pointer, bytes, ipa{0}}` deduces its address space.
-template <class Space> flat(void*, std::uint64_t, address<Space>) -> flat<address<Space>>;
+template <class Space>
+flat(void*, std::uint64_t, address<Space>) -> flat<address<Space>>;
 /// `flat{words, pa{0}}` deduces its address space.
-template <std::size_t N, class Space> flat(std::uint64_t (&)[N], address<Space>) -> flat<address<Space>>;
+template <std::size_t N, class Space>
+flat(std::uint64_t (&)[N], address<Space>) -> flat<address<Space>>;
 
 } // namespace v0
 } // namespace stagewalk

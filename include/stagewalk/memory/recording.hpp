@@ -13,7 +13,8 @@ inline namespace v0 {
 /// Forwards to \p M and remembers the address of every load, up to \p Capacity of them; all are counted.
 /// \tparam M the memory that is watched.
 /// \tparam Capacity how many addresses are remembered.
-template <memory M, std::size_t Capacity = 64> class recording {
+template <memory M, std::size_t Capacity = 64>
+class recording {
 public:
     using address = typename M::address; ///< The address type.
     using error = typename M::error;     ///< What \p M reports.

@@ -15,7 +15,8 @@ inline namespace v0 {
 /// Why translated memory could not be read: the translation refused, or the memory behind it failed.
 /// \tparam Refusal the translator's fault.
 /// \tparam Error the memory's error.
-template <class Refusal, class Error> struct translated_error {
+template <class Refusal, class Error>
+struct translated_error {
     using refusal = Refusal; ///< The translator's fault.
 
     bool refused{}; ///< Whether the translation refused.
@@ -42,7 +43,9 @@ public:
 
     /// \param translator translates every address.
     /// \param m the memory behind it, alive as long as this object.
-    constexpr translated(T const& translator, M& m) : translator_{translator}, memory_{&m} {}
+    /// \param load_needs what a load needs of the translation; a unit that counts table reads as writes says read_write.
+    constexpr translated(T const& translator, M& m, access load_needs = read)
+        : translator_{translator}, memory_{&m}, load_needs_{load_needs} {}
 
     /// The 64 bits at \p a.
     [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
@@ -62,6 +65,13 @@ public:
         return *done;
     }
 
+    /// Whether an update of the 64 bits at \p a would be allowed, for memory that cannot be written.
+    [[nodiscard]] constexpr outcome<bool, error> check_update(address a) noexcept requires(!updatable_memory<M>) {
+        auto const t = translator_.translate(a, write);
+        if (!t) return failure{error{true, t.error(), {}}};
+        return true;
+    }
+
 private:
     struct see_why {};
 
@@ -69,7 +79,7 @@ private:
     // in each of five levels would not stay in the instruction cache. What it returns fits two registers; the error,
     // which does not, is left in `why_`.
     [[nodiscard, gnu::noinline, gnu::flatten]] constexpr outcome<std::uint64_t, see_why> fetch(address a) noexcept {
-        auto t = translator_.translate(a, read);
+        auto t = translator_.translate(a, load_needs_);
         if (!t) [[unlikely]] {
             why_ = {true, t.error(), {}};
             return failure{see_why{}};
@@ -84,6 +94,7 @@ private:
 
     T translator_;
     M* memory_;
+    access load_needs_;
     error why_{};
 };
 

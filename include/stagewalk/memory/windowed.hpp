@@ -17,7 +17,8 @@ inline namespace v0 {
 /// makes the memory read-only. This is the policy for a hypervisor's direct map and for a VMM's guest RAM with holes.
 /// \tparam Address the space that is served.
 /// \tparam Window a callable that does not throw.
-template <class Address, class Window> class windowed {
+template <class Address, class Window>
+class windowed {
     using pointer = std::invoke_result_t<Window const&, Address>;
     static constexpr bool writable = !std::is_const_v<std::remove_pointer_t<pointer>>;
     static_assert(std::is_pointer_v<pointer> && sizeof(std::remove_pointer_t<pointer>) == 8,
@@ -44,8 +45,8 @@ public:
     }
 
     /// Word \p word (0 to 511) of the page at \p page, a multiple of 4096.
-    [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load_in_page(
-        Address page, std::uint64_t word) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load_in_page(Address page,
+                                                                                           std::uint64_t word) const noexcept {
         auto* const words = window_(page);
         if (words == nullptr) [[unlikely]]
             return failure{memory_error::outside};
@@ -84,7 +85,8 @@ private:
 };
 
 /// Serves \p Address through \p window: `make_windowed<ipa>([&](ipa page) { return ram.find(page); })`.
-template <class Address, class Window> [[nodiscard]] constexpr windowed<Address, Window> make_windowed(Window window) {
+template <class Address, class Window>
+[[nodiscard]] constexpr windowed<Address, Window> make_windowed(Window window) {
     return windowed<Address, Window>{std::move(window)};
 }
 

@@ -24,7 +24,8 @@ using shared_word [[gnu::may_alias]] = std::uint64_t;
 namespace detail {
 
 /// 64-bit atomics that the processor does by itself, for the policies that touch host memory.
-template <class> inline constexpr bool word_atomics = __atomic_always_lock_free(sizeof(std::uint64_t), nullptr);
+template <class>
+inline constexpr bool word_atomics = __atomic_always_lock_free(sizeof(std::uint64_t), nullptr);
 
 // Relaxed: an entry's address depends on the entry before it, which orders the loads on every processor that hosts an
 // IOMMU.
@@ -35,7 +36,8 @@ template <class Word>
 }
 
 // Release: whoever reads the new entry also sees the table behind it.
-template <class Word> [[gnu::always_inline]] inline constexpr void store_word(Word* p, std::uint64_t value) noexcept {
+template <class Word>
+[[gnu::always_inline]] inline constexpr void store_word(Word* p, std::uint64_t value) noexcept {
     if (std::is_constant_evaluated()) {
         *p = little_endian(value);
     } else {
@@ -44,8 +46,7 @@ template <class Word> [[gnu::always_inline]] inline constexpr void store_word(Wo
 }
 
 template <class Word>
-[[nodiscard]] inline constexpr bool compare_exchange_word(Word* p, std::uint64_t& expected,
-                                                          std::uint64_t desired) noexcept {
+[[nodiscard]] inline constexpr bool compare_exchange_word(Word* p, std::uint64_t& expected, std::uint64_t desired) noexcept {
     if (std::is_constant_evaluated()) {
         std::uint64_t const found = little_endian(*p);
         if (found == expected) *p = little_endian(desired);
@@ -54,8 +55,7 @@ template <class Word>
         return same;
     }
     Word raw = little_endian(expected);
-    bool const same =
-        __atomic_compare_exchange_n(p, &raw, little_endian(desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    bool const same = __atomic_compare_exchange_n(p, &raw, little_endian(desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     expected = little_endian(raw);
     return same;
 }

@@ -22,7 +22,10 @@ struct plain_nesting {
     }
 
     /// The fault to report: unchanged, with whose it is.
-    template <class Fault> [[nodiscard]] static constexpr Fault report(Fault const& f) { return f; }
+    template <class Fault>
+    [[nodiscard]] static constexpr Fault report(Fault const& f) {
+        return f;
+    }
 };
 
 namespace detail {
@@ -37,8 +40,7 @@ public:
 
     constexpr explicit borrowed(T const& of) : of_{&of} {}
 
-    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in,
-                                                                                             access a) const noexcept {
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
         return of_->translate(in, a);
     }
 
@@ -77,21 +79,19 @@ public:
     constexpr nested(S1 const& s1, S2 const& s2, M& m) : nested{s1, T2{s2, m}, m} {}
 
     /// Translates \p in for \p a through both.
-    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in,
-                                                                                             access a) const noexcept {
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
         tables through{detail::borrowed{second_}, *memory_};
         auto first = walk(first_, through, in, a);
         if (!first) [[unlikely]]
             return failure{fault_type{Rule::report(first.error())}};
         auto second = second_.translate(first->output, a);
         if (!second) [[unlikely]] {
-            fault<typename S1::code> outer{
-                {}, S1::number, fault_at::input, no_level, true, in.value, first->output.value, 0, 0, 0};
+            fault<typename S1::code> outer{{}, S1::number, fault_at::input, no_level, true, in.value, first->output.value, 0,
+                                           0,  0};
             return failure{fault_type{Rule::report(raw_fault{nested_by::output, outer, second.error()})}};
         }
         return translation<output>{second->output, Rule::merge(first->effective, second->effective),
-                                   first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size,
-                                   passage::walked};
+                                   first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size, passage::walked};
     }
 
 private:
@@ -101,9 +101,11 @@ private:
 };
 
 /// `nested{stage1, stage2, memory}` deduces all.
-template <stage S1, stage S2, class M> nested(S1, S2, M&) -> nested<S1, single<S2, M>, M>;
+template <stage S1, stage S2, memory M>
+nested(S1, S2, M&) -> nested<S1, single<S2, M>, M>;
 /// `nested{stage1, translator, memory}` deduces all.
-template <stage S1, translator T2, class M> nested(S1, T2, M&) -> nested<S1, T2, M>;
+template <stage S1, translator T2, memory M>
+nested(S1, T2, M&) -> nested<S1, T2, M>;
 
 } // namespace v0
 } // namespace stagewalk

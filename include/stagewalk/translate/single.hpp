@@ -8,8 +8,9 @@
 namespace stagewalk {
 inline namespace v0 {
 
-/// Walks the tables of one stage. A view: the stage is copied, the memory is referred to.
-template <stage S, memory M>
+/// Walks the tables of one stage. A view: the stage is copied, the memory and the tracer are referred to.
+/// \tparam Trace called with every step of every walk.
+template <stage S, memory M, tracer_of<S> Trace = no_trace>
     requires serves<M, typename S::output>
 class single {
 public:
@@ -19,12 +20,18 @@ public:
 
     /// \param s the stage.
     /// \param m the memory that holds its tables, alive as long as this object.
-    constexpr single(S const& s, M& m) : stage_{s}, memory_{&m} {}
+    constexpr single(S const& s, M& m) requires std::same_as<Trace, no_trace> : stage_{s}, memory_{&m}, trace_{nullptr} {}
+
+    /// The same, and \p trace, alive as long as this object, is called with every step.
+    constexpr single(S const& s, M& m, Trace& trace) : stage_{s}, memory_{&m}, trace_{&trace} {}
 
     /// Translates \p in for \p a.
-    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in,
-                                                                                             access a) const noexcept {
-        return walk(stage_, *memory_, in, a);
+    [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
+        if constexpr (std::same_as<Trace, no_trace>) {
+            return walk(stage_, *memory_, in, a);
+        } else {
+            return walk(stage_, *memory_, in, a, *trace_);
+        }
     }
 
     /// The stage.
@@ -33,10 +40,15 @@ public:
 private:
     S stage_;
     M* memory_;
+    Trace* trace_;
 };
 
 /// `single{stage, memory}` deduces both.
-template <class S, class M> single(S, M&) -> single<S, M>;
+template <stage S, memory M>
+single(S, M&) -> single<S, M>;
+/// `single{stage, memory, trace}` deduces all.
+template <stage S, memory M, tracer_of<S> Trace>
+single(S, M&, Trace&) -> single<S, M, Trace>;
 
 } // namespace v0
 } // namespace stagewalk

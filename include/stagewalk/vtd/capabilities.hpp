@@ -86,6 +86,7 @@ enum class capability_error : std::uint8_t {
     large_pages,           ///< SSLPS is none of 0000b, 0001b, 0011b.
     domain_width,          ///< ND is 7.
     host_address_width,    ///< The host address width is not within 32 to 52 bits, or above MGAW.
+    nesting,               ///< NEST without SMTS, FSTS and SSTS.
 };
 
 /// A unit's capabilities, from the raw registers: `vtd::capabilities{cap, ecap}`. Every behaviour that a register gates
@@ -94,6 +95,7 @@ struct capabilities {
     capability_register cap{};           ///< CAP_REG.
     extended_capability_register ecap{}; ///< ECAP_REG.
     std::uint64_t host_address_width{};  ///< HAW in bits: physical addresses are below 2^HAW.
+    std::uint64_t version{0x10};         ///< VER_REG: major version in bits 7:4.
 
     /// Nothing is supported.
     constexpr capabilities() = default;
@@ -101,8 +103,10 @@ struct capabilities {
     /// \param cap_register CAP_REG.
     /// \param ecap_register ECAP_REG.
     /// \param haw the host address width in bits, 0 = MGAW, the widest that the registers allow (at most 52).
-    constexpr capabilities(std::uint64_t cap_register, std::uint64_t ecap_register, std::uint64_t haw = 0)
-        : cap{cap_register}, ecap{ecap_register}, host_address_width{haw != 0 ? haw : guest_address_width()} {
+    /// \param ver VER_REG, for what depends on the major version.
+    constexpr capabilities(std::uint64_t cap_register, std::uint64_t ecap_register, std::uint64_t haw = 0,
+                           std::uint64_t ver = 0x10)
+        : cap{cap_register}, ecap{ecap_register}, host_address_width{haw != 0 ? haw : guest_address_width()}, version{ver} {
         if (haw == 0 && host_address_width > 52) host_address_width = 52;
     }
 
@@ -130,6 +134,16 @@ struct capabilities {
     /// The bits at or above HAW, up to bit 63: reserved in every pointer to a table.
     [[nodiscard]] constexpr std::uint64_t beyond_host() const { return ~low_mask(host_address_width); }
 
+    /// The widest PASID in bits: PSS + 1, or 0 without PASID support.
+    [[nodiscard]] constexpr std::uint64_t pasid_width() const { return has<"PASID">() ? ecap.get<"PSS">() + 1 : 0; }
+    /// The major version of the unit.
+    [[nodiscard]] constexpr std::uint64_t major_version() const { return version >> 4 & 0xf; }
+    /// Whether the flag \p Name of ECAP_REG is set.
+    template <field_name Name>
+    [[nodiscard]] constexpr bool has() const {
+        return ecap.get<Name>() != 0;
+    }
+
     /// What no unit can have; \c none where the registers make sense.
     [[nodiscard]] constexpr capability_error contradiction() const {
         if ((cap.get<"SAGAW">() & 0x11) != 0) return capability_error::reserved_table_levels;
@@ -139,6 +153,7 @@ struct capabilities {
         if (cap.get<"ND">() == 7) return capability_error::domain_width;
         if (host_address_width < 32 || host_address_width > 52 || host_address_width > guest_address_width())
             return capability_error::host_address_width;
+        if (has<"NEST">() && !(has<"SMTS">() && has<"FSTS">() && has<"SSTS">())) return capability_error::nesting;
         return capability_error::none;
     }
 

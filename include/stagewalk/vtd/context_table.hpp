@@ -3,6 +3,8 @@
 #pragma once
 
 #include "../core/field.hpp"
+#include "../core/size.hpp"
+#include "capabilities.hpp"
 
 #include <cstdint>
 
@@ -50,6 +52,54 @@ struct context_entry : entry<128,                              // bits
     [[nodiscard]] constexpr std::uint64_t levels() const { return get<"AW">() + 2; }
     /// TT as an enumerator.
     [[nodiscard]] constexpr translation_type type() const { return static_cast<translation_type>(get<"TT">()); }
+};
+
+/// Context entry, scalable mode (VT-d 9.4): `context = xCTP + (devfn & 127) * 32`.
+struct scalable_context_entry : entry<256, field<"P", 0>,   // present
+                                      field<"FPD", 1>,      // faults of this path are not recorded; counts even if P = 0
+                                      field<"DTE", 2>,      // device-TLB enable; reserved without DT
+                                      field<"PASIDE", 3>,   // requests with PASID are allowed; reserved without PASID
+                                      field<"PRE", 4>,      // page requests are allowed; reserved without PRS
+                                      field<"HPTE", 5>,     // host permission tables; reserved without HPTS
+                                      field<"EPTR", 6>,     // PASID on translated requests; reserved without PTRS
+                                      field<"PDTS", 11, 9>, // the PASID directory has 2^(PDTS + 7) entries
+                                      pointer_field<"PASIDDIRPTR", 63, 12>, // the PASID directory
+                                      field<"RID_PASID", 83, 64>, // the PASID of requests without PASID; reserved without RPS
+                                      field<"RID_PRIV", 84>       // their privilege; reserved without RPRIVS
+                                      > {
+    using entry::entry;
+
+    /// A present entry without device-TLB.
+    /// \param directory the PASID directory, 4 KiB aligned.
+    /// \param pdts the directory's size: 2^(pdts + 7) entries.
+    [[nodiscard]] static constexpr scalable_context_entry make(std::uint64_t directory, std::uint64_t pdts) {
+        scalable_context_entry e;
+        e.set<"PASIDDIRPTR">(directory);
+        e.set<"PDTS">(pdts);
+        e.set<"P">(1);
+        return e;
+    }
+
+    /// The highest PASID that the directory covers: 2^(PDTS + 13) - 1.
+    [[nodiscard]] constexpr std::uint64_t last_pasid() const { return low_mask(get<"PDTS">() + 13); }
+
+    /// The reserved bits of word \p w in a unit with capabilities \p caps.
+    [[nodiscard]] static constexpr std::uint64_t reserved_with(std::size_t w, capabilities const& caps) {
+        std::uint64_t bad = reserved(w);
+        auto const without = [&](bool has, std::uint64_t mask) { bad |= has ? 0 : mask; };
+        if (w == 0) {
+            bad |= caps.beyond_host() & mask<"PASIDDIRPTR">();
+            without(caps.has<"DT">(), mask<"DTE">());
+            without(caps.has<"PASID">(), mask<"PASIDE">());
+            without(caps.has<"PRS">(), mask<"PRE">());
+            without(caps.has<"HPTS">(), mask<"HPTE">());
+            without(caps.has<"PTRS">(), mask<"EPTR">());
+        } else if (w == 1) {
+            without(caps.has<"RPS">(), mask<"RID_PASID">());
+            without(caps.has<"RPRIVS">(), mask<"RID_PRIV">());
+        }
+        return bad;
+    }
 };
 
 } // namespace vtd

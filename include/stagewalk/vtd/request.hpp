@@ -23,7 +23,7 @@ struct request {
     std::uint32_t pasid{no_pasid};                 ///< 20 bits, or no_pasid.
     request_type type{request_type::untranslated}; ///< Ordinary, ATS translation, ATS translated.
     std::uint32_t bytes{4};                        ///< The length in bytes; a read of 0 bytes is a zero-length read.
-    bool no_write{}; ///< ATS translation request with NW = 1: write permission is not asked for.
+    bool no_write{};                               ///< ATS translation request with NW = 1: write permission is not asked for.
 
     /// Whether it carries a PASID.
     [[nodiscard]] constexpr bool has_pasid() const { return pasid != no_pasid; }

@@ -43,6 +43,25 @@ struct root_entry : entry<128,                         // bits
     }
 };
 
+/// Root entry, scalable mode (VT-d 9.2): `root = RTA + bus * 16`, one half for devices 0 to 15, one for 16 to 31.
+struct scalable_root_entry : entry<128, field<"LP", 0>,           // the lower half is present
+                                   pointer_field<"LCTP", 63, 12>, // context table of devices 0 to 15
+                                   field<"UP", 64>,               // the upper half is present
+                                   pointer_field<"UCTP", 127, 76> // context table of devices 16 to 31
+                                   > {
+    using entry::entry;
+
+    /// A present entry for two context tables, 4 KiB aligned physical addresses.
+    [[nodiscard]] static constexpr scalable_root_entry make(std::uint64_t lower, std::uint64_t upper) {
+        scalable_root_entry e;
+        e.set<"LCTP">(lower);
+        e.set<"UCTP">(upper);
+        e.set<"LP">(1);
+        e.set<"UP">(1);
+        return e;
+    }
+};
+
 } // namespace vtd
 } // namespace v0
 } // namespace stagewalk

@@ -8,6 +8,7 @@
 #include "capabilities.hpp"
 #include "policy.hpp"
 #include "reason.hpp"
+#include "root_table.hpp"
 
 #include <cstdint>
 
@@ -83,12 +84,29 @@ struct second_stage_page : entry<64,                            // bits
     using entry::entry;
 };
 
-/// The second stage of one domain.
+/// How a second stage is used. All but the policy is scalable mode's.
+struct second_stage_options {
+    policy rules{};          ///< The points that the manual leaves open.
+    bool accessed_dirty{};   ///< SSADE: A and D are set.
+    bool snoops{true};       ///< PWSNP: without, an A/D update that is due is a fault.
+    bool memory_types{};     ///< EMTE: EMT and IPAT count.
+    bool alternate_rights{}; ///< SSIRWE: bits 61 and 62 grant, not 0 and 1.
+
+    /// Options are equal field by field.
+    friend constexpr bool operator==(second_stage_options const&, second_stage_options const&) = default;
+};
+
+/// The second stage of one domain, in legacy or scalable mode.
 ///
 /// The format's own bits of `attributes` stand where the page's entry has them: EMT 5:3, IPAT 6, SNP 11.
-/// \tparam Input what it translates from: a device's address in legacy mode, a guest-physical one under a first stage.
+/// \tparam Input what it translates from: a device's address, or a guest-physical one under a first stage.
 /// \tparam Output what it translates to, and the space of its tables.
-template <class Input = iova, class Output = ipa> class second_stage {
+/// \tparam Mode whose fault codes it has; what legacy mode lacks (A/D bits, other places for the rights) costs nothing there.
+template <class Input = iova, class Output = ipa, table_mode Mode = table_mode::legacy>
+class second_stage {
+    static_assert(Mode == table_mode::legacy || Mode == table_mode::scalable);
+    static constexpr bool scalable = Mode == table_mode::scalable;
+
 public:
     using input = Input;   ///< What it translates from.
     using output = Output; ///< What it translates to, and the space of its tables.
@@ -100,56 +118,67 @@ public:
 
     /// What the entries so far grant together.
     struct path {
-        std::uint64_t rights{read_write.bits}; ///< R and W, where the entries have them.
+        std::uint64_t rights{~std::uint64_t{0}}; ///< The bits that all entries have set.
     };
 
     /// The fast lane: which bits of an entry to look at, and what they must be. Who needs nothing is not served here.
     struct fast_lane {
-        std::uint64_t
-            table_mask;          ///< An entry that leads to a table: PS, what is reserved there, and the rights needed.
-        std::uint64_t page_mask; ///< An entry that maps 4 KiB: what is reserved there, and the rights needed.
-        std::uint64_t want;      ///< What is to be found: exactly the rights needed.
-        second_stage const* of;  ///< For large pages.
-        bool trusts;             ///< Reserved bits are not looked at.
+        std::uint64_t table_mask; ///< An entry that leads to a table: PS, what is reserved there, and what is wanted.
+        std::uint64_t table_want; ///< The rights needed, and A where it is kept.
+        std::uint64_t page_mask;  ///< An entry that maps 4 KiB: what is reserved there, and what is wanted.
+        std::uint64_t page_want;  ///< The same as for a table, and D for a write where it is kept.
+        second_stage const* of;   ///< For large pages.
+        bool trusts;              ///< Reserved bits are not looked at.
 
         /// Whether entry \p e of \p level leads to a table and grants what is needed.
         [[nodiscard, gnu::always_inline]] constexpr bool leads_on(std::uint64_t, std::uint64_t e) const {
-            return (e & table_mask) == want;
+            return (e & table_mask) == table_want;
         }
         /// Whether entry \p e of \p level maps a page and grants what is needed.
         [[nodiscard, gnu::always_inline]] constexpr bool maps(std::uint64_t level, std::uint64_t e) const {
-            if (level == 0) return (e & page_mask) == want;
-            if (level > 2 || !of->is_leaf(level, e)) return false;
-            return (e & ((trusts ? 0 : of->reserved(level, true)) | (want & read_write.bits))) == want;
+            if (level == 0) return (e & page_mask) == page_want;
+            if (level > 2 || page_mask == 0 || !of->is_leaf(level, e)) return false;
+            return (e & ((trusts ? 0 : of->reserved(level, true)) | page_want)) == page_want;
         }
     };
 
     /// \param caps the unit's capabilities. They must be free of contradiction().
     /// \param levels the depth of the tables, 3 to 5; anything else counts as the nearest of these.
     /// \param root the address of the top table; bits 11:0 and 63:52 are dropped.
-    /// \param rules how points are decided that the manual leaves open.
-    constexpr second_stage(capabilities const& caps, std::uint64_t levels, Output root, policy rules = {})
+    /// \param options how it is used.
+    constexpr second_stage(capabilities const& caps, std::uint64_t levels, Output root, second_stage_options options = {})
         : root_{root.value & address_bits}, top_{(levels < 3   ? 3
                                                   : levels > 5 ? 5
                                                                : levels) -
                                                  1},
           last_input_{low_mask(caps.guest_address_width() < width() ? caps.guest_address_width() : width())},
-          zero_length_reads_{caps.cap.get<"ZLR">()}, rules_{rules} {
+          alternate_rights_{scalable && options.alternate_rights}, zero_length_reads_{caps.cap.get<"ZLR">() != 0}, options_{
+                                                                                                                       options} {
         // Bits 51:HAW are address bits of the format that this host does not have.
+        std::uint64_t const alternate = alternate_rights_ ? bit_mask(62, 61) : 0;
         std::uint64_t const beyond = caps.beyond_host() & bit_mask(51, 12);
-        std::uint64_t const no_snoop = caps.ecap.get<"SC">() != 0 ? 0 : second_stage_page::mask<"SNP">();
-        bad_upper_ = second_stage_upper_entry::reserved() | beyond;
-        bad_table_ = second_stage_table_entry::reserved() | beyond;
-        bad_page_ = second_stage_page::reserved() | beyond | no_snoop;
-        bad_2m_ = second_stage_large_page<21>::reserved() | beyond | no_snoop;
-        bad_1g_ = second_stage_large_page<30>::reserved() | beyond | no_snoop;
+        std::uint64_t const no_snoop = caps.has<"SC">() ? 0 : second_stage_page::mask<"SNP">();
+        bad_upper_ = (second_stage_upper_entry::reserved() & ~alternate) | beyond;
+        bad_table_ = (second_stage_table_entry::reserved() & ~alternate) | beyond;
+        bad_page_ = (second_stage_page::reserved() & ~alternate) | beyond | no_snoop;
+        bad_2m_ = (second_stage_large_page<21>::reserved() & ~alternate) | beyond | no_snoop;
+        bad_1g_ = (second_stage_large_page<30>::reserved() & ~alternate) | beyond | no_snoop;
+        keep(options);
         large_ = (caps.second_stage_2m() ? 1u << 1 : 0u) | (caps.second_stage_1g() ? 1u << 2 : 0u);
     }
 
     /// The same stage over other tables: a unit keeps one per depth and points it at a domain.
     [[nodiscard]] constexpr second_stage with_root(Output root) const {
         second_stage s = *this;
-        s.root_ = output{root.value & address_bits};
+        s.root_ = Output{root.value & address_bits};
+        return s;
+    }
+
+    /// The same stage with what another PASID table entry says of A/D bits, snooping and memory types.
+    [[nodiscard]] constexpr second_stage with_options(bool accessed_dirty, bool snoops,
+                                                      bool memory_types) const requires scalable {
+        second_stage s = *this;
+        s.keep({options_.rules, accessed_dirty, snoops, memory_types, options_.alternate_rights});
         return s;
     }
 
@@ -159,54 +188,79 @@ public:
     [[nodiscard]] constexpr std::uint64_t top() const { return top_; }
     /// The width of the format's input address in bits (AGAW): 39, 48 or 57.
     [[nodiscard]] constexpr std::uint64_t width() const { return 12 + 9 * (top_ + 1); }
+    /// The highest input address that is admitted: 2^min(MGAW, AGAW) - 1.
+    [[nodiscard]] constexpr Input last_input() const { return Input{last_input_}; }
     /// The lg2 size that one entry of \p level spans.
     [[nodiscard]] static constexpr std::uint64_t shift(std::uint64_t level) { return 12 + 9 * level; }
     /// The index into a table of \p level.
-    [[nodiscard]] static constexpr std::uint64_t index(std::uint64_t level, Input in) {
-        return in.value >> shift(level) & 511;
-    }
+    [[nodiscard]] static constexpr std::uint64_t index(std::uint64_t level, Input in) { return in.value >> shift(level) & 511; }
 
     /// Whether \p in is within min(MGAW, AGAW).
     [[nodiscard]] constexpr bool admits(Input in) const { return in.value <= last_input_; }
     /// The addresses that are.
-    [[nodiscard]] constexpr ranges<Input, 1> admitted() const {
-        return {{range<Input>::between(Input{0}, Input{last_input_})}};
-    }
+    [[nodiscard]] constexpr ranges<Input, 1> admitted() const { return {{range<Input>::between(Input{0}, Input{last_input_})}}; }
     /// The fault of an address that is not.
-    [[nodiscard]] constexpr reason refuse(Input) const { return reason::address_beyond_width; }
+    [[nodiscard]] constexpr reason refuse(Input) const {
+        return scalable ? reason::input_beyond_second_stage : reason::address_beyond_width;
+    }
     /// The fault of an entry of \p level that cannot be read.
     [[nodiscard]] constexpr reason unreadable(std::uint64_t level) const {
+        if (scalable) return level == top_ ? reason::second_stage_root_unreadable : reason::second_stage_unreadable;
         return level == top_ ? reason::context_invalid : reason::table_unreadable;
     }
 
     /// The fast lane for a request that needs \p a.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane lane(access a) const {
-        std::uint64_t const need = needs(a);
-        return {bad_table_ | page_size | need, bad_page_ | need, need != 0 ? need : ~std::uint64_t{0}, this, false};
+        std::uint64_t const table = wants(a, false);
+        std::uint64_t const page = wants(a, true);
+        return {looks_at(bad_table_ | page_size, table), table, looks_at(bad_page_, page), page, this, false};
     }
     /// The fast lane for tables that we wrote.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane trusting_lane(access a) const {
-        std::uint64_t const need = needs(a);
-        return {page_size | need, need, need != 0 ? need : ~std::uint64_t{0}, this, true};
+        std::uint64_t const table = wants(a, false);
+        std::uint64_t const page = wants(a, true);
+        return {looks_at(page_size, table), table, looks_at(0, page), page, this, true};
     }
 
     /// The law (VT-d 3.7 and chapter 7): presence, reserved bits, and after the leaf the rights of all levels together.
     [[nodiscard]] constexpr judgement<reason> judge(step const& at, access a, path& p, step& denied) const {
+        using answer = judgement<reason>;
         std::uint64_t const e = at.entry;
+        std::uint64_t const here = granted(e);
         std::uint64_t const need = needs(a);
-        if ((e & read_write.bits) == 0) return judgement<reason>::refuse(denial(need), fault_at::input, at);
-        if (denied == no_step && (need & ~e) != 0) denied = at;
-        if (rules_.second_stage_rights == rights_order::each_entry && (need & ~e) != 0 && !flushes(a, e))
-            return judgement<reason>::refuse(denial(need & ~e), fault_at::input, at);
+        if (here == 0) return answer::refuse(absence(need), fault_at::input, at);
+        // The first entry to blame; one that withholds writing before one that withholds only reading, as in the code.
+        std::uint64_t const missing = need & ~here;
+        if (missing != 0 && (denied == no_step || (missing & granted(denied.entry) & write.bits) != 0)) denied = at;
+        if (options_.rules.second_stage_rights == rights_order::each_entry && (need & ~here) != 0 && !flushes(a, here))
+            return answer::refuse(denial(need & ~here), fault_at::input, at);
         bool const leaf = is_leaf(at.level, e);
-        if ((e & reserved(at.level, leaf)) != 0)
-            return judgement<reason>::refuse(reason::table_reserved, fault_at::table, at);
+        if ((e & reserved(at.level, leaf)) != 0 || (leaf && has_bad_type(e)))
+            return answer::refuse(reserved_code(), fault_at::table, at);
         carry(p, e);
-        if (!leaf) return judgement<reason>::table(next_level(at.level, e));
-        if ((need & ~p.rights) != 0 && !flushes(a, p.rights))
-            return judgement<reason>::refuse(denial(need & ~p.rights), fault_at::input, denied);
-        return judgement<reason>::leaf(leaf_size(at.level, e));
+        if (!leaf) return answer::table(next_level(at.level, e));
+        std::uint64_t const together = granted(p.rights);
+        if (together == 0 && (scalable || a.covers(inquiring)) && a != none)
+            return answer::refuse(absence(need), fault_at::input, denied == no_step ? at : denied);
+        if ((need & ~together) != 0 && !flushes(a, together))
+            return answer::refuse(denial(need & ~together), fault_at::input, denied);
+        return answer::leaf(leaf_size(at.level, e));
     }
+
+    /// Entry \p at after its use: A, and D in the leaf of a write that is granted, where SSADE has them kept.
+    [[nodiscard]] constexpr std::uint64_t marked(step const& at, access a, path const& p, bool leaf) const requires scalable {
+        if (!keeps_accessed_dirty() || a == none) return at.entry;
+        bool const writes = leaf && a.covers(write) && (granted(p.rights) & write.bits) != 0;
+        return at.entry | accessed | (writes ? dirty : 0);
+    }
+    /// Whether entries can be updated: the walk snoops.
+    [[nodiscard]] constexpr bool may_update() const { return options_.snoops; }
+    /// The fault where they cannot and an update is due.
+    [[nodiscard]] constexpr reason update_refused() const { return reason::second_stage_update_unsnooped; }
+    /// The fault of an update that failed.
+    [[nodiscard]] constexpr reason update_failed() const { return reason::second_stage_update_failed; }
+    /// Whether A and D are kept: then a read of a table that this stage translates counts as a write.
+    [[nodiscard]] constexpr bool keeps_accessed_dirty() const { return scalable && options_.accessed_dirty; }
 
     /// Adds what \p e grants to the path.
     [[gnu::always_inline]] static constexpr void carry(path& p, std::uint64_t e) { p.rights &= e; }
@@ -221,31 +275,29 @@ public:
         return Output{e & address_bits & ~low_mask(lg2)};
     }
     /// The effective attributes of the page that \p e maps.
-    [[nodiscard]] static constexpr attributes leaf_attributes(std::uint64_t e, path const& p) {
-        return attributes::from_bits((p.rights & read_write.bits) | (e & format_bits));
+    [[nodiscard]] constexpr attributes leaf_attributes(std::uint64_t e, std::uint64_t, path const& p, access) const {
+        return attributes::from_bits(granted(p.rights) | (e & format_bits));
     }
 
     /// Whether \p e is anything but absent.
-    [[nodiscard]] static constexpr bool is_present(std::uint64_t e) { return (e & read_write.bits) != 0; }
+    [[nodiscard]] constexpr bool is_present(std::uint64_t e) const { return granted(e) != 0; }
     /// The page sizes that the unit supports, bit lg2 set for each.
-    [[nodiscard]] constexpr std::uint64_t sizes() const {
-        return 1u << 12 | (large_ & 1u << 1) << 20 | (large_ & 1u << 2) << 28;
-    }
+    [[nodiscard]] constexpr std::uint64_t sizes() const { return 1u << 12 | (large_ & 1u << 1) << 20 | (large_ & 1u << 2) << 28; }
     /// The level whose entries map pages of 2^\p lg2 bytes.
     [[nodiscard]] static constexpr std::uint64_t leaf_level(std::uint64_t lg2) { return (lg2 - 12) / 9; }
     /// Whether a page at \p o with attributes \p at can be written down: a right at all, an address and bits that the
     /// unit has.
     [[nodiscard]] constexpr bool can_encode(Output o, attributes at) const {
-        std::uint64_t const e = o.value | at.bits;
-        return (at.bits & read_write.bits) != 0 && (at.bits & ~(read_write.bits | format_bits)) == 0 &&
-               (e & bad_page_) == 0 && (o.value & ~address_bits) == 0;
+        std::uint64_t const e = o.value | at.format_bits();
+        return (at.bits & read_write.bits) != 0 && (at.bits & ~(read_write.bits | format_bits)) == 0 && (e & bad_page_) == 0 &&
+               (o.value & ~address_bits) == 0;
     }
-    /// The entry that maps the page of 2^\p lg2 bytes at \p o.
-    [[nodiscard]] static constexpr std::uint64_t make_leaf(Output o, std::uint64_t lg2, attributes at) {
-        return o.value | (at.bits & (read_write.bits | format_bits)) | (lg2 > 12 ? page_size : 0);
+    /// The entry that maps the page of 2^\p lg2 bytes at \p o; A and D are left to the unit.
+    [[nodiscard]] constexpr std::uint64_t make_leaf(Output o, std::uint64_t lg2, attributes at) const {
+        return o.value | (at.bits & read_write.bits) << grants_at() | (at.bits & format_bits) | (lg2 > 12 ? page_size : 0);
     }
     /// The entry that leads to the table at \p o; rights are left to the leaves.
-    [[nodiscard]] static constexpr std::uint64_t make_table(Output o) { return o.value | read_write.bits; }
+    [[nodiscard]] constexpr std::uint64_t make_table(Output o) const { return o.value | read_write.bits << grants_at(); }
 
     /// The reserved bits of an entry of \p level.
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {
@@ -263,23 +315,62 @@ public:
 
 private:
     static constexpr std::uint64_t page_size = second_stage_table_entry::mask<"PS">();
+    static constexpr std::uint64_t accessed = second_stage_page::mask<"A">();
+    static constexpr std::uint64_t dirty = second_stage_page::mask<"D">();
     static constexpr std::uint64_t address_bits = second_stage_page::mask<"ADDR">();
     static constexpr std::uint64_t format_bits =
         second_stage_page::mask<"EMT">() | second_stage_page::mask<"IPAT">() | second_stage_page::mask<"SNP">();
     static_assert(second_stage_page::mask<"R">() == read.bits && second_stage_page::mask<"W">() == write.bits,
-                  "the rights of an access are compared with entries as they are");
+                  "the rights of an access have the order of those of an entry");
 
-    // The format knows no execute right: fetching is reading.
-    [[nodiscard]] static constexpr std::uint64_t needs(access a) {
-        return (a.bits & read_write.bits) | (a.bits & execute.bits) / execute.bits;
+    // The rights that an entry grants, in the positions of `access`.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t granted(std::uint64_t e) const {
+        return e >> grants_at() & read_write.bits;
     }
-    [[nodiscard]] static constexpr reason denial(std::uint64_t missing) {
-        return (missing & write.bits) != 0 ? reason::write_denied : reason::read_denied;
+    // The format knows no execute right: fetching is reading. Who only asks needs nothing.
+    [[nodiscard]] static constexpr std::uint64_t needs(access a) {
+        return a.covers(inquiring) ? 0 : (a.bits & read_write.bits) | (a.bits & execute.bits) / execute.bits;
+    }
+    // The position of the R bit; W is the next.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t grants_at() const { return scalable && alternate_rights_ ? 61 : 0; }
+    // The mask of a lane: what is reserved and what is wanted. Where everything is wanted it is empty, so that nobody is served:
+    // not even by an entry of all ones.
+    [[nodiscard, gnu::always_inline]] static constexpr std::uint64_t looks_at(std::uint64_t bad, std::uint64_t want) {
+        return want == ~std::uint64_t{0} ? 0 : bad | want;
+    }
+    // What the fast lane wants to find set: everything for who needs nothing.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t wants(access a, bool leaf) const {
+        std::uint64_t const need = needs(a);
+        if (need == 0 || (leaf && checks_types())) return ~std::uint64_t{0};
+        if constexpr (scalable) return need << grants_at() | kept_accessed_ | (leaf && a.covers(write) ? kept_dirty_ : 0);
+        return need;
+    }
+    constexpr void keep(second_stage_options const& options) {
+        options_ = options;
+        kept_accessed_ = keeps_accessed_dirty() ? accessed : 0;
+        kept_dirty_ = keeps_accessed_dirty() ? dirty : 0;
+    }
+    [[nodiscard]] constexpr reason absence(std::uint64_t need) const {
+        return scalable ? reason::second_stage_not_present : denial(need);
+    }
+    [[nodiscard]] constexpr reason denial(std::uint64_t missing) const {
+        bool const writes = (missing & write.bits) != 0;
+        if (scalable) return writes ? reason::scalable_write_denied : reason::scalable_read_denied;
+        return writes ? reason::write_denied : reason::read_denied;
+    }
+    [[nodiscard]] constexpr reason reserved_code() const {
+        return scalable ? reason::second_stage_reserved : reason::table_reserved;
     }
     // A zero-length read is content with either right where CAP.ZLR says so.
     [[nodiscard]] constexpr bool flushes(access a, std::uint64_t rights) const {
-        return zero_length_reads_ != 0 && a.covers(read | zero_length) && !a.covers(write) &&
-               (rights & read_write.bits) != 0;
+        return zero_length_reads_ && a.covers(read | zero_length) && !a.covers(write) && rights != 0;
+    }
+    [[nodiscard]] constexpr bool checks_types() const {
+        return scalable && options_.memory_types && options_.rules.memory_type == reserved_memory_type::refused;
+    }
+    [[nodiscard]] constexpr bool has_bad_type(std::uint64_t e) const {
+        std::uint64_t const type = second_stage_page{e}.get<"EMT">();
+        return checks_types() && (type == 2 || type == 3 || type == 7);
     }
 
     Output root_;
@@ -290,9 +381,12 @@ private:
     std::uint64_t bad_page_{};
     std::uint64_t bad_2m_{};
     std::uint64_t bad_1g_{};
-    std::uint64_t large_{}; // bit L: entries of level L may map a page
-    std::uint64_t zero_length_reads_;
-    policy rules_;
+    std::uint64_t large_{};         // bit L: entries of level L may map a page
+    std::uint64_t kept_accessed_{}; // A, where it is kept
+    std::uint64_t kept_dirty_{};    // D, where it is kept
+    bool alternate_rights_;
+    bool zero_length_reads_;
+    second_stage_options options_;
 };
 
 } // namespace vtd

@@ -91,6 +91,9 @@ private:
         return false;
     }
 
+    // Nothing is left after the last address.
+    constexpr bool stop_after(std::uint64_t last) { return last == ~std::uint64_t{0} ? false : stop(last + 1); }
+
     constexpr bool entry(std::uint64_t level, typename S::output table_at, std::uint64_t from, std::uint64_t to,
                          typename S::path path) {
         if (result.loads == max_loads_) return stop(from);
@@ -101,21 +104,21 @@ private:
         if (!loaded) {
             ++result.faults;
             auto const failed = unreadable_entry<S, M>(stage_, in, level, table_at, loaded.error());
-            return show(visit_, failed.error()) || stop(from);
+            return show(visit_, failed.error()) || stop_after(to);
         }
         at.entry = *loaded;
-        if (!S::is_present(at.entry)) return true;
+        if (!stage_.is_present(at.entry)) return true;
         step denied = no_step;
         auto const j = stage_.judge(at, none, path, denied);
         if (j.is == verdict::leaf) {
             ++result.leaves;
             auto const part = range<typename S::input>::between(in, typename S::input{to});
-            return show(visit_, leaf<S>{part, leaf_translation(stage_, in, at.entry, j.value, path), at}) || stop(from);
+            return show(visit_, leaf<S>{part, leaf_translation(stage_, in, none, at.entry, j.value, path), at}) || stop_after(to);
         }
         if (j.is == verdict::refused || j.value >= level) {
             ++result.faults;
             auto const failed = refused_entry<S, M>(in, j);
-            return show(visit_, failed.error()) || stop(from);
+            return show(visit_, failed.error()) || stop_after(to);
         }
         return table(j.value, S::target(at.entry), from, to, path);
     }
@@ -130,11 +133,16 @@ template <class S, class Visitor>
 struct run_merger {
     Visitor& visit;
     run<S> current{};
+    bool stopped{};           // by the visitor
+    std::uint64_t shown_to{}; // the last address of the run that it stopped at
 
     constexpr bool flush() {
-        bool const go_on = current.leaves == 0 || show(visit, current);
+        if (current.leaves != 0 && !show(visit, current)) {
+            stopped = true;
+            shown_to = current.part.last().value;
+        }
         current = {};
-        return go_on;
+        return !stopped;
     }
     constexpr bool operator()(leaf<S> const& l) {
         std::uint64_t const length = current.leaves == 0 ? 0 : current.part.span() + 1;
@@ -190,7 +198,11 @@ constexpr enumeration for_each_run(S const& s, M& m, range<typename S::input> wh
                                    std::uint64_t max_loads = default_max_loads) {
     detail::run_merger<S, std::remove_reference_t<Visitor>> merge{visit};
     enumeration result = for_each_leaf(s, m, where, merge, max_loads);
-    if (!merge.flush()) result.complete = false;
+    if (!merge.stopped) merge.flush();
+    if (merge.stopped) {
+        result.complete = merge.shown_to == where.last().value;
+        result.resume = merge.shown_to + 1;
+    }
     return result;
 }
 

@@ -119,8 +119,7 @@ concept fast_lane = requires(L const& lane, std::uint64_t level, std::uint64_t e
 
 /// Judges entries, fast (`lane`) and exactly (`judge`), and names the fault of an entry that cannot be read.
 template <class S>
-concept judges_entries = requires(S const& s, access a, typename S::path& p, step const& at, step& denied,
-                                  std::uint64_t level) {
+concept judges_entries = requires(S const& s, access a, typename S::path& p, step const& at, step& denied, std::uint64_t level) {
     { s.lane(a) } -> fast_lane;
     { s.judge(at, a, p, denied) } -> std::same_as<judgement<typename S::code>>;
     { s.unreadable(level) } -> std::same_as<typename S::code>;
@@ -128,20 +127,44 @@ concept judges_entries = requires(S const& s, access a, typename S::path& p, ste
 
 /// Reads addresses and attributes out of entries that were accepted. `carry` adds an entry to the path.
 template <class S>
-concept reads_entries = requires(S const& s, std::uint64_t e, std::uint64_t level, std::uint64_t lg2,
-                                 typename S::path& p) {
-    { S::is_present(e) } -> std::same_as<bool>;
-    {S::carry(p, e)};
+concept reads_entries = requires(S const& s, std::uint64_t e, std::uint64_t level, std::uint64_t lg2, typename S::path& p,
+                                 access a) {
+    { s.is_present(e) } -> std::same_as<bool>;
+    { S::carry(p, e) } -> std::same_as<void>;
     { S::next_level(level, e) } -> std::same_as<std::uint64_t>;
     { S::leaf_size(level, e) } -> std::same_as<std::uint64_t>;
     { S::target(e) } -> std::same_as<typename S::output>;
     { s.leaf_output(e, lg2) } -> std::same_as<typename S::output>;
-    { s.leaf_attributes(e, p) } -> std::same_as<attributes>;
+    { s.leaf_attributes(e, lg2, p, a) } -> std::same_as<attributes>;
 };
 
 /// A table format with its live configuration.
 template <class S>
 concept stage = has_stage_types<S> && has_geometry<S> && checks_input<S> && judges_entries<S> && reads_entries<S>;
+
+/// The fault of stage \p S for input address \p in, with the entry to blame (or no_step).
+template <has_stage_types S>
+[[nodiscard]] constexpr fault<typename S::code> fault_of(typename S::code code, fault_at at, typename S::input in,
+                                                         step const& blame) {
+    fault<typename S::code> f;
+    f.code = code;
+    f.stage = S::number;
+    f.at = at;
+    f.level = static_cast<std::uint8_t>(blame.level);
+    f.input = in.value;
+    f.descriptor = blame.address;
+    f.entry = blame.entry;
+    return f;
+}
+
+/// A stage whose entries remember their use (A/D bits). Its fast lane takes only entries that have nothing left to remember.
+template <class S>
+concept marking = stage<S> && requires(S const& s, step const& at, access a, typename S::path const& p, bool leaf) {
+    { s.marked(at, a, p, leaf) } -> std::same_as<std::uint64_t>;
+    { s.may_update() } -> std::same_as<bool>;
+    { s.update_refused() } -> std::same_as<typename S::code>;
+    { s.update_failed() } -> std::same_as<typename S::code>;
+};
 
 /// Whether an entry of \p S may lead to a table more than one level down (it declares `skips_levels`).
 template <class S>

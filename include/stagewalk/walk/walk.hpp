@@ -7,6 +7,7 @@
 #include "../memory/concept.hpp"
 #include "stage.hpp"
 #include "trace.hpp"
+#include "update.hpp"
 
 #include <cstdint>
 #include <type_traits>
@@ -50,20 +51,6 @@ template <class S, class M>
     }
 }
 
-template <class S>
-[[nodiscard]] constexpr fault<typename S::code> fault_of(typename S::code code, fault_at at, typename S::input in,
-                                                         step const& blame) {
-    fault<typename S::code> f;
-    f.code = code;
-    f.stage = S::number;
-    f.at = at;
-    f.level = static_cast<std::uint8_t>(blame.level);
-    f.input = in.value;
-    f.descriptor = blame.address;
-    f.entry = blame.entry;
-    return f;
-}
-
 template <class S, class M>
 [[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M> refused_input(S const& s, typename S::input in) {
     return fail<S, M>(fault_of<S>(s.refuse(in), fault_at::input, in, no_step));
@@ -71,13 +58,11 @@ template <class S, class M>
 
 template <class S, class M>
 [[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M>
-unreadable_entry(S const& s, typename S::input in, std::uint64_t level, typename S::output table,
-                 typename M::error error) {
-    step const at{level, (table + S::index(level, in) * 8).value, 0};
+unreadable_entry(S const& s, typename S::input in, std::uint64_t level, typename S::output table, typename M::error error) {
+    step const at{level, (table + s.index(level, in) * 8).value, 0};
     auto f = fault_of<S>(s.unreadable(level), fault_at::table, in, at);
     if constexpr (requires { typename M::error::refusal; }) {
         if (error.refused) {
-            f.code = {};
             f.intermediate = at.address;
             return failure{walk_fault<S, M>{nested_by::table, f, error.why}};
         }
@@ -97,9 +82,9 @@ template <class S, class M>
 
 template <class S>
 [[nodiscard, gnu::always_inline]] inline constexpr translation<typename S::output>
-leaf_translation(S const& s, typename S::input in, std::uint64_t e, std::uint64_t lg2, typename S::path const& p) {
+leaf_translation(S const& s, typename S::input in, access a, std::uint64_t e, std::uint64_t lg2, typename S::path const& p) {
     std::uint64_t const offset = low_mask(lg2);
-    return {typename S::output{(s.leaf_output(e, lg2).value & ~offset) | (in.value & offset)}, s.leaf_attributes(e, p),
+    return {typename S::output{(s.leaf_output(e, lg2).value & ~offset) | (in.value & offset)}, s.leaf_attributes(e, lg2, p, a),
             lg2, passage::walked};
 }
 
@@ -120,34 +105,81 @@ load_entry(M& m, typename M::address table, std::uint64_t index) {
     }
 }
 
+// The entry of `level` for `in`, in the table at `table`.
+template <class S, class M>
+[[nodiscard]] constexpr outcome<step, typename M::error> load_step(S const& s, M& m, typename S::input in, std::uint64_t level,
+                                                                   typename S::output table) {
+    auto const address = table + s.index(level, in) * 8;
+    auto const loaded = m.load(address);
+    if (!loaded) return failure{loaded.error()};
+    return step{level, address.value, *loaded};
+}
+
+// An update that the memory refused, or that never met an entry which kept still.
+template <class S, class M>
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M>
+failed_update(S const& s, typename S::input in, step const& at, typename M::error const& error) {
+    auto f = fault_of<S>(s.update_failed(), fault_at::table, in, at);
+    if constexpr (requires { typename M::error::refusal; }) {
+        if (error.refused) {
+            f.intermediate = at.address;
+            return failure{walk_fault<S, M>{nested_by::update, f, error.why}};
+        }
+    }
+    return fail<S, M>(f);
+}
+
 // The exact lane: from entry `at` down, every entry judged by the law. Loads are bounded: a stage that does not lead
-// downwards is cut off, with a fault that has no code.
+// downwards is cut off, with a fault that has no code, and a walk whose entries change under it starts again only so
+// often. The leaf's update is made too, or left to the caller who asks for it.
 template <class S, class M, class Trace>
 [[nodiscard]] constexpr walk_outcome<S, M> judge_from(S const& s, M& m, typename S::input in, access a, step at,
-                                                      typename S::path p, Trace& trace) {
+                                                      typename S::path p, Trace& trace, owed_update* leave) {
     step denied = no_step;
-    for (;;) {
+    for (unsigned restarts = 0;;) {
         judgement<typename S::code> const j = s.judge(at, a, p, denied);
         trace(traced_step<S>{s, at, j});
         if (j.is == verdict::refused) return refused_entry<S, M>(in, j);
-        if (j.is == verdict::leaf) return leaf_translation(s, in, at.entry, j.value, p);
-        if (j.value >= at.level) [[unlikely]]
+        if (j.is == verdict::table && j.value >= at.level) [[unlikely]]
             return bottomless<S, M>(in, at);
-        at.level = j.value;
-        typename S::output const table = S::target(at.entry);
-        at.address = (table + s.index(at.level, in) * 8).value;
-        auto const loaded = m.load(typename S::output{at.address});
-        if (!loaded) return unreadable_entry<S, M>(s, in, at.level, table, loaded.error());
-        at.entry = *loaded;
+        std::uint64_t level = j.value;
+        auto table = S::target(at.entry);
+        bool changed = false;
+        if constexpr (marking<S>) {
+            owed_update const update{at, s.marked(at, a, p, j.is == verdict::leaf)};
+            if (update.is_owed()) {
+                if (!s.may_update()) return fail<S, M>(fault_of<S>(s.update_refused(), fault_at::table, in, at));
+                if (j.is == verdict::leaf && leave != nullptr) {
+                    *leave = update;
+                } else {
+                    typename M::error error{};
+                    settled const how = settle(m, update, error);
+                    changed = how == settled::changed;
+                    if (how == settled::failed || (changed && ++restarts == max_restarts))
+                        return failed_update<S, M>(s, in, at, error);
+                }
+            }
+        }
+        if (changed) {
+            level = s.top();
+            table = s.root();
+            p = {};
+            denied = no_step;
+        } else if (j.is == verdict::leaf) {
+            return leaf_translation(s, in, a, at.entry, j.value, p);
+        }
+        auto const next = load_step(s, m, in, level, table);
+        if (!next) return unreadable_entry<S, M>(s, in, level, table, next.error());
+        at = *next;
     }
 }
 
 template <class S, class M>
 [[nodiscard, gnu::cold, gnu::noinline]] constexpr walk_outcome<S, M>
-look_closer(S const& s, M& m, typename S::input in, access a, std::uint64_t level, typename S::output table,
-            std::uint64_t e, typename S::path p) {
+look_closer(S const& s, M& m, typename S::input in, access a, std::uint64_t level, typename S::output table, std::uint64_t e,
+            typename S::path p, owed_update* leave) {
     no_trace trace;
-    return judge_from(s, m, in, a, {level, (table + s.index(level, in) * 8).value, e}, p, trace);
+    return judge_from(s, m, in, a, {level, (table + s.index(level, in) * 8).value, e}, p, trace, leave);
 }
 
 // An outcome that a cold function returned, copied part by part. Returned as it is, it would be built in the caller's
@@ -163,69 +195,93 @@ template <class Outcome>
 // memory.
 template <std::uint64_t Level, class S, class M, class Fast, class Lane>
 [[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
-descend(S const& s, M& m, Fast& fast, typename S::input in, access a, Lane const& lane, std::uint64_t next,
+descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, access a, Lane const& lane, std::uint64_t next,
         typename S::output table, typename S::path p) {
     constexpr bool always = Level < S::levels_min && !skips_levels<S>;
     if (always || (skips_levels<S> ? next == Level : Level <= next)) {
-        auto loaded = load_entry(fast, table, S::index(Level, in));
+        auto loaded = load_entry(fast, table, s.index(Level, in));
         if (!loaded) [[unlikely]]
             return apart(unreadable_entry<S, M>(s, in, Level, table, loaded.error()));
         std::uint64_t const e = *loaded;
         if (Level == 0 || !lane.leads_on(Level, e)) [[unlikely]] {
             if (!lane.maps(Level, e)) [[unlikely]]
-                return apart(look_closer(s, m, in, a, Level, table, e, p));
+                return apart(look_closer(s, m, in, a, Level, table, e, p, leave));
             S::carry(p, e);
-            return leaf_translation(s, in, e, S::leaf_size(Level, e), p);
+            return leaf_translation(s, in, a, e, S::leaf_size(Level, e), p);
         }
         S::carry(p, e);
         if constexpr (skips_levels<S>) next = S::next_level(Level, e);
         table = S::target(e);
     }
     if constexpr (Level > 0) {
-        return descend<Level - 1>(s, m, fast, in, a, lane, next, table, p);
+        return descend<Level - 1>(s, m, fast, leave, in, a, lane, next, table, p);
     } else {
         return apart(bottomless<S, M>(in, {}));
     }
 }
 
-} // namespace detail
-
-namespace detail {
-
-// A walk that enters at a root table of its own: a unit keeps one stage per depth and never copies it for a domain.
 template <class S, class M>
 [[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
-walk_from(S const& s, M& m, typename S::output root, typename S::input in, access a) {
+fast_walk(S const& s, M& m, typename S::output root, typename S::input in, access a, owed_update* leave) {
     if (!s.admits(in)) [[unlikely]]
         return apart(refused_input<S, M>(s, in));
     fast_memory<M> fast = m;
-    return descend<S::levels_max - 1>(s, m, fast, in, a, s.lane(a), s.top(), root, typename S::path{});
+    return descend<S::levels_max - 1>(s, m, fast, leave, in, a, s.lane(a), s.top(), root, typename S::path{});
+}
+
+// A walk that enters at a root table of its own: a unit keeps one stage per depth and never copies it for a domain.
+// Not for a stage that starts again at its own root.
+template <class S, class M>
+    requires(!marking<S>)
+[[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M> walk_from(S const& s, M& m, typename S::output root,
+                                                                                typename S::input in, access a) {
+    return fast_walk(s, m, root, in, a, nullptr);
+}
+
+template <class S, class M, class Trace>
+[[nodiscard]] constexpr walk_outcome<S, M> exact_walk(S const& s, M& m, typename S::input in, access a, owed_update* leave,
+                                                      Trace& trace) {
+    if (!s.admits(in)) return refused_input<S, M>(s, in);
+    auto const first = load_step(s, m, in, s.top(), s.root());
+    if (!first) return unreadable_entry<S, M>(s, in, s.top(), s.root(), first.error());
+    return judge_from(s, m, in, a, *first, typename S::path{}, trace, leave);
 }
 
 } // namespace detail
 
 /// Translates \p in through the tables of \p s.
 /// \param s the stage.
-/// \param m the memory that holds its tables.
+/// \param m the memory that holds its tables; A/D bits are set where it can be updated, and only judged where not.
 /// \param in the input address.
 /// \param a what the request needs.
-/// \return the translation, or the manual's fault. At most `S::levels_max` loads, each entry loaded once.
+/// \return the translation, or the manual's fault. At most `S::levels_max` loads, each entry loaded once; a walk whose
+/// entries change while it sets A/D bits starts again, at most max_restarts times.
 template <stage S, memory M>
     requires serves<M, typename S::output>
-[[nodiscard]] constexpr walk_outcome<S, M> walk(S const& s, M& m, typename S::input in, access a) {
-    return detail::walk_from(s, m, s.root(), in, a);
+[[nodiscard]] constexpr auto walk(S const& s, M& m, typename S::input in, access a) {
+    return detail::fast_walk(s, m, s.root(), in, a, nullptr);
 }
 
 /// The same, and \p trace is called with every step.
 template <stage S, memory M, tracer_of<S> Trace>
     requires serves<M, typename S::output>
-[[nodiscard]] constexpr walk_outcome<S, M> walk(S const& s, M& m, typename S::input in, access a, Trace&& trace) {
-    if (!s.admits(in)) return detail::refused_input<S, M>(s, in);
-    step at{s.top(), (s.root() + s.index(s.top(), in) * 8).value, 0};
-    auto const loaded = m.load(typename S::output{at.address});
-    if (!loaded) return detail::unreadable_entry<S, M>(s, in, at.level, s.root(), loaded.error());
-    at.entry = *loaded;
-    return detail::judge_from(s, m, in, a, at, typename S::path{}, trace);
+[[nodiscard]] constexpr auto walk(S const& s, M& m, typename S::input in, access a, Trace&& trace) {
+    return detail::exact_walk(s, m, in, a, nullptr, trace);
+}
+
+/// Translates \p in, but leaves the update that the leaf needs in \p owed: it is due only when nothing else refuses the
+/// access, a second stage or a forbidden output. settle() makes it; if the entry has changed, walk again.
+template <stage S, memory M>
+    requires serves<M, typename S::output>
+[[nodiscard]] constexpr auto walk_owing(S const& s, M& m, typename S::input in, access a, owed_update& owed) {
+    return detail::fast_walk(s, m, s.root(), in, a, &owed);
+}
+
+/// The same, and \p trace is called with every step.
+template <stage S, memory M, tracer_of<S> Trace>
+    requires serves<M, typename S::output>
+[[nodiscard]] constexpr auto walk_owing(S const& s, M& m, typename S::input in, access a, owed_update& owed, Trace&& trace) {
+    return detail::exact_walk(s, m, in, a, &owed, trace);
 }
 
 } // namespace v0
