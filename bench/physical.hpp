@@ -36,8 +36,7 @@ T need(T value, char const* what) {
 class block {
 public:
     explicit block(std::uint64_t bytes) : bytes_{bytes} {
-        void* const p =
-            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* const p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         need(p != MAP_FAILED, "no memory");
         madvise(p, bytes, MADV_HUGEPAGE);
         data_ = static_cast<std::byte*>(p);

@@ -20,16 +20,13 @@ void measure(std::string const& question, std::string const& subject, MakeSubjec
         constexpr std::uint64_t batch = 1024;
         std::uint64_t from = 0;
         for ([[maybe_unused]] auto _ : state) {
-            benchmark::DoNotOptimize(waits ? dependent(looks_up, order, from, batch)
-                                           : independent(looks_up, order, from, batch));
+            benchmark::DoNotOptimize(waits ? dependent(looks_up, order, from, batch) : independent(looks_up, order, from, batch));
             from += batch;
         }
         state.SetItemsProcessed(state.iterations() * std::int64_t{batch});
     };
-    benchmark::RegisterBenchmark((question + "/thr/" + subject).c_str(),
-                                 [body](benchmark::State& s) { body(s, false); });
-    benchmark::RegisterBenchmark((question + "/lat/" + subject).c_str(),
-                                 [body](benchmark::State& s) { body(s, true); });
+    benchmark::RegisterBenchmark((question + "/thr/" + subject).c_str(), [body](benchmark::State& s) { body(s, false); });
+    benchmark::RegisterBenchmark((question + "/lat/" + subject).c_str(), [body](benchmark::State& s) { body(s, true); });
 }
 
 /// A subject and the order in which it is asked.

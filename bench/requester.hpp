@@ -14,8 +14,7 @@ public:
         pa const root = domain_.spare(0);
         pa const contexts = domain_.spare(1);
         auto const r = vtd::root_entry::make(contexts.value);
-        auto const c =
-            vtd::context_entry::make(vtd::translation_type::untranslated_only, domain_.stage().root().value, 4, 1);
+        auto const c = vtd::context_entry::make(vtd::translation_type::untranslated_only, domain_.stage().root().value, 4, 1);
         for (std::uint64_t i = 0; i < 2; ++i) {
             need(static_cast<bool>(memory.store(root + i * 8, r.word[i])), "no root entry");
             need(static_cast<bool>(memory.store(contexts + device * 16 + i * 8, c.word[i])), "no context entry");
@@ -40,8 +39,7 @@ struct unit_translate {
     vtd::iommu<M> unit;
     std::uint16_t device;
 
-    unit_translate(bus const& b, M const& m)
-        : memory{m}, unit{unit_registers(), b.root(), memory}, device{bus::device} {}
+    unit_translate(bus const& b, M const& m) : memory{m}, unit{unit_registers(), b.root(), memory}, device{bus::device} {}
     unit_translate(unit_translate const&) = delete;
 
     [[gnu::always_inline, gnu::flatten]] found operator()(iova in) const {
@@ -93,8 +91,8 @@ public:
 
 private:
     [[nodiscard, gnu::cold, gnu::noinline]] static failure<fault<vtd::reason>> refused(iova in) {
-        return {fault<vtd::reason>{vtd::reason::root_not_present, fault_stage::configuration, fault_at::context, 0xff,
-                                   true, in.value, 0, 0, 0, 0}};
+        return {fault<vtd::reason>{vtd::reason::root_not_present, fault_stage::configuration, fault_at::context, 0xff, true,
+                                   in.value, 0, 0, 0, 0}};
     }
 
     M memory_;

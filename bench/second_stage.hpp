@@ -102,9 +102,7 @@ public:
 
     template <class Stage>
     checked_chase(Stage const& s, M const& m)
-        : memory_{m}, root_{s.root()}, last_input_{s.admitted().begin()->last().value}, bad_table_{s.reserved(1,
-                                                                                                              false) |
-                                                                                                   large},
+        : memory_{m}, root_{s.root()}, last_input_{s.admitted().begin()->last().value}, bad_table_{s.reserved(1, false) | large},
           bad_page_{s.reserved(0, true)}, bad_2m_{s.reserved(1, true)}, bad_1g_{s.reserved(2, true)} {}
 
     [[nodiscard, gnu::always_inline]] result look_up(Input in, access a) const { return from(root_, in, a); }
@@ -154,8 +152,7 @@ private:
         }
     }
 
-    [[nodiscard, gnu::always_inline]] static result page(Input in, std::uint64_t e, std::uint64_t rights,
-                                                         std::uint64_t lg2) {
+    [[nodiscard, gnu::always_inline]] static result page(Input in, std::uint64_t e, std::uint64_t rights, std::uint64_t lg2) {
         std::uint64_t const offset = low_mask(lg2);
         return translation<Output>{Output{(e & address & ~offset) | (in.value & offset)},
                                    attributes::from_bits((rights & 3) | (e & format_bits)), lg2, passage::walked};
@@ -167,8 +164,7 @@ private:
         auto const code = level == 0xff                        ? vtd::reason::address_beyond_width
                           : (e & 3) != 0 && (a.bits & ~e) == 0 ? vtd::reason::table_reserved
                                                                : vtd::reason::read_denied;
-        return failure{
-            fault<vtd::reason>{code, fault_stage::second, fault_at::table, level, true, in.value, 0, at.value, e, 0}};
+        return failure{fault<vtd::reason>{code, fault_stage::second, fault_at::table, level, true, in.value, 0, at.value, e, 0}};
     }
 
     M memory_;

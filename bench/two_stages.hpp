@@ -25,8 +25,7 @@ public:
         flat<ipa> guest_memory{ram_.data() + (host_tables << 12), guest_pages << 12, ipa{0}};
         table own{outer_, guest_memory, guest_pool_};
         auto const part = range<iova>::between(iova{order_.first()}, iova{order_.first() + (pages << 12) - 1});
-        need(static_cast<bool>(own.map(part, ipa{guest_tables << 12}, read_write)),
-             "the guest's tables cannot be built");
+        need(static_cast<bool>(own.map(part, ipa{guest_tables << 12}, read_write)), "the guest's tables cannot be built");
     }
 
     [[nodiscard]] outer_stage const& outer() const { return outer_; }
@@ -75,10 +74,9 @@ public:
         auto second = inner_.look_up(first->output, a);
         if (!second) [[unlikely]]
             return failure{second.error()};
-        return translation<pa>{
-            second->output,
-            attributes::from_bits(first->effective.bits & (second->effective.bits | ~attributes::rights_mask)),
-            first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size, passage::walked};
+        return translation<pa>{second->output,
+                               attributes::from_bits(first->effective.bits & (second->effective.bits | ~attributes::rights_mask)),
+                               first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size, passage::walked};
     }
 
 private:
