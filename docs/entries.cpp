@@ -6,8 +6,13 @@
 #include <vector>
 
 #include <stagewalk/vtd/capabilities.hpp>
+#include <stagewalk/vtd/command.hpp>
 #include <stagewalk/vtd/context_table.hpp>
 #include <stagewalk/vtd/fault_record.hpp>
+#include <stagewalk/vtd/first_stage.hpp>
+#include <stagewalk/vtd/interrupt.hpp>
+#include <stagewalk/vtd/pasid_table.hpp>
+#include <stagewalk/vtd/register_invalidation.hpp>
 #include <stagewalk/vtd/root_table.hpp>
 #include <stagewalk/vtd/second_stage.hpp>
 
@@ -92,6 +97,11 @@ int main() {
     print<vtd::capability_register>("vtd::capability_register", "CAP_REG");
     print<vtd::extended_capability_register>("vtd::extended_capability_register", "ECAP_REG");
     print<vtd::root_table_address>("vtd::root_table_address", "RTADDR_REG");
+    print<vtd::context_command_register>("vtd::context_command_register", "CCMD_REG");
+    print<vtd::invalidate_address_register>("vtd::invalidate_address_register", "IVA_REG");
+    print<vtd::iotlb_register>("vtd::iotlb_register", "IOTLB_REG");
+    print<vtd::invalidation_queue_address>("vtd::invalidation_queue_address", "IQA_REG");
+    print<vtd::interrupt_table_address>("vtd::interrupt_table_address", "IRTA_REG");
     print<vtd::fault_record>("vtd::fault_record", "FRCD_REG", "The unit writes it, software reads it.");
 
     std::puts("# VT-d tables of legacy mode\n");
@@ -99,7 +109,32 @@ int main() {
     print<vtd::context_entry>("vtd::context_entry", "Context entry",
                               "Bits 63:HAW are reserved too, and the bits of DID beyond the width that CAP.ND gives.");
 
-    std::puts("# VT-d second-stage tables\n");
+    std::puts("# VT-d tables of scalable mode\n");
+    print<vtd::scalable_root_entry>("vtd::scalable_root_entry", "Scalable root entry",
+                                    "Bits 63:HAW of each half are reserved too. Only the half in use is checked.");
+    print<vtd::scalable_context_entry>("vtd::scalable_context_entry", "Scalable context entry",
+                                       "Bits 63:HAW are reserved too, and DTE without DT, PASIDE without PASID, PRE without PRS, "
+                                       "HPTE always, EPTR without PTRS, RID_PASID without RPS, RID_PRIV without RPRIVS.");
+    print<vtd::pasid_directory_entry>("vtd::pasid_directory_entry", "PASID directory entry", "Bits 63:HAW are reserved too.");
+    print<vtd::pasid_table_entry>(
+        "vtd::pasid_table_entry", "PASID table entry",
+        "Bits HAW and above of a pointer that is used are reserved too, the bits of DID beyond the width "
+        "that CAP.ND gives, the HPT fields always, and each field whose capability is missing.");
+
+    std::puts("# VT-d first-stage tables\n");
+    print<vtd::first_stage_upper_entry>("vtd::first_stage_upper_entry", "PML5E and PML4E",
+                                        "Bits 51:HAW are reserved too. EA is ignored without EAFE.");
+    print<vtd::first_stage_table_entry>("vtd::first_stage_table_entry", "PDPE and PDE that lead to a table",
+                                        "Bits 51:HAW are reserved too, and PS of a PDPE without CAP.FS1GP.");
+    print<vtd::first_stage_large_page<30>>("vtd::first_stage_large_page<30>", "PDPE that maps 1 GiB",
+                                           "Bits 51:HAW are reserved too.");
+    print<vtd::first_stage_large_page<21>>("vtd::first_stage_large_page<21>", "PDE that maps 2 MiB",
+                                           "Bits 51:HAW are reserved too.");
+    print<vtd::first_stage_page>("vtd::first_stage_page", "PTE that maps 4 KiB", "Bits 51:HAW are reserved too.");
+
+    std::puts(
+        "# VT-d second-stage tables\n\nA and D count in scalable mode with SSADE, EMT and IPAT with EMTE; else they are ignored. "
+        "With SSIRWE bits 61 and 62 grant reading and writing, and bits 1:0 are ignored.\n");
     print<vtd::second_stage_upper_entry>("vtd::second_stage_upper_entry", "PML5E and PML4E", "Bits 51:HAW are reserved too.");
     print<vtd::second_stage_table_entry>("vtd::second_stage_table_entry", "PDPE and PDE that lead to a table",
                                          "Bits 51:HAW are reserved too, and PS where CAP.SSLPS lacks the page size.");
@@ -109,4 +144,26 @@ int main() {
                                             "Bits 51:HAW are reserved too, and SNP where ECAP.SC = 0.");
     print<vtd::second_stage_page>("vtd::second_stage_page", "PTE that maps 4 KiB",
                                   "Bits 51:HAW are reserved too, and SNP where ECAP.SC = 0.");
+
+    std::puts("# VT-d interrupt remapping\n");
+    print<vtd::interrupt_address>("vtd::interrupt_address", "Address of an interrupt request");
+    print<vtd::remapped_interrupt_entry>("vtd::remapped_interrupt_entry", "Interrupt remapping entry, remapped (IM = 0)",
+                                         "Without EIME bits 63:48 and 39:32 are reserved too, and DLM 3 and 6 always.");
+    print<vtd::posted_interrupt_entry>(
+        "vtd::posted_interrupt_entry", "Interrupt remapping entry, posted (IM = 1)",
+        "Descriptor address bits at HAW and above are reserved too. Without CAP.PI there is none.");
+    print<vtd::posted_descriptor>("vtd::posted_descriptor", "Posted-interrupt descriptor");
+
+    std::puts(
+        "# VT-d invalidation descriptors\n\nThe type is TYPEH and TYPE together. Descriptors of 128 bits in a queue of 256 are "
+        "followed by zeros.\n");
+    print<vtd::context_cache_command>("vtd::context_cache_command", "1, context cache");
+    print<vtd::iotlb_command>("vtd::iotlb_command", "2, IOTLB");
+    print<vtd::device_tlb_command>("vtd::device_tlb_command", "3, device TLB");
+    print<vtd::interrupt_cache_command>("vtd::interrupt_cache_command", "4, interrupt entry cache");
+    print<vtd::wait_command>("vtd::wait_command", "5, wait");
+    print<vtd::pasid_iotlb_command>("vtd::pasid_iotlb_command", "6, PASID IOTLB");
+    print<vtd::pasid_cache_command>("vtd::pasid_cache_command", "7, PASID cache");
+    print<vtd::pasid_device_tlb_command>("vtd::pasid_device_tlb_command", "8, PASID device TLB");
+    print<vtd::page_response_command>("vtd::page_response_command", "9, page-group response");
 }

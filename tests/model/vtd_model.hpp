@@ -208,7 +208,7 @@ inline answer translate(unit const& u, ask const& q, memory const& load) {
     }
     if (in_range && !q.has_pasid && q.type == translation) {
         answer irq = pass;
-        irq.attributes = q.no_write ? 0 : 2;
+        irq.attributes = q.no_write && bit(u.ecap, 33) ? 0 : 2; // without NWFS, NW counts as 0
         irq.by = interrupt;
         return irq;
     }
@@ -318,6 +318,10 @@ inline answer translate(unit const& u, ask const& q, memory const& load) {
     f.stage = 2;
     if (asks && (a.attributes & 3) == 0) {
         f.code = 0x6;
+        f.at = at_input;
+        f.level = a.level; // no entry alone is to blame: the leaf is named
+        f.descriptor = a.descriptor;
+        f.entry = a.entry;
         return reported_as(f, fpd, q.type);
     }
     std::uint64_t from = a.output; // an access counts with its address, a translation request with its whole page

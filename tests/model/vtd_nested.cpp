@@ -20,7 +20,7 @@ using namespace vtd_compare;
 using outer_stage = sw::vtd::second_stage<sw::iova, sw::ipa>;
 using inner_stage = sw::vtd::second_stage<sw::ipa, sw::pa>;
 
-enum whose { outer_fault = 0, table_fault = 1, output_fault = 2 };
+enum whose { outer_fault = 0, table_fault = 1, output_fault = 3 };
 
 struct composed {
     bool ok = false;
@@ -55,8 +55,7 @@ composed translate(tables const& first, tables const& second, std::uint64_t inpu
     c.outer = vtd_model::walk(first.u, first.levels, first.root, input, r, w, zero_length, intermediate);
     if (!c.outer.ok) {
         if (refused) {
-            c.by = table_fault;
-            c.outer.code = 0;
+            c.by = table_fault; // the outer code is the one of an entry that cannot be read
         }
         return c;
     }

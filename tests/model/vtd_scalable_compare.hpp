@@ -28,13 +28,13 @@ inline void make_possible(unit& u) {
     u.major &= 15;
 }
 
-// Requests that exist: a four-byte write is aligned, a PASID has 20 bits, an execute request is a read with PASID. The
-// model of the other modes knows no execute requests.
+// Requests that exist: a four-byte write is aligned, a PASID has 20 bits, an execute request is a read (without PASID it
+// counts as any). The model of the other modes knows no execute requests.
 inline void make_possible(unit const& u, ask& q) {
     if (q.bytes == 4) q.address &= ~std::uint64_t{3};
     q.pasid &= 0xfffff;
     if (!q.has_pasid) q.privileged = false;
-    if (!q.has_pasid || q.write || (u.rtaddr >> 10 & 3) != 1 || !u.on) q.execute = false;
+    if (q.write || (u.rtaddr >> 10 & 3) != 1 || !u.on) q.execute = false;
     if (q.execute) q.read = true;
 }
 

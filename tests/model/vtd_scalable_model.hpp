@@ -173,7 +173,7 @@ inline answer second(unit const& u, space const& s, std::uint64_t input, want co
                 } else {
                     exchange const how = m.replace(at, e, fresh);
                     again = how == changed;
-                    if (how == failed || (again && tries + 1 == patience)) return refuse(2, 0x7d, at_table, input, depth, at, e);
+                    if (how == failed || (again && tries == patience)) return refuse(2, 0x7d, at_table, input, depth, at, e);
                 }
             }
             if (!page) {
@@ -185,7 +185,9 @@ inline answer second(unit const& u, space const& s, std::uint64_t input, want co
             answer a;
             a.ok = true;
             a.output = (e & 0x000ffffffffff000) / size * size + input % size;
-            a.attributes = (all_r ? 1u : 0u) + (all_w ? 2u : 0u) + (e & 0x878);
+            // A no-write inquiry leaves D alone, so it is promised writing only where D is set, or not kept.
+            bool const promised = all_w && !(ssade && q.inquires && !q.w && !bit(e, 9));
+            a.attributes = (all_r ? 1u : 0u) + (promised ? 2u : 0u) + (e & 0x878);
             a.lg2 = shift;
             return a;
         }
@@ -298,7 +300,7 @@ inline answer first(unit const& u, space const& s, std::uint64_t input, want con
                     answer why;
                     exchange const how = update_first(u, s, input, update, root, m, why);
                     again = how == changed;
-                    if (how == failed || (again && tries + 1 == patience)) return why;
+                    if (how == failed || (again && tries == patience)) return why;
                 }
             }
             if (!page) {
@@ -310,7 +312,9 @@ inline answer first(unit const& u, space const& s, std::uint64_t input, want con
             a.ok = true;
             a.output = (e & 0x000ffffffffff000) / size * size + input % size;
             bool const pat = bit(e, level == 1 ? 7 : 12);
-            a.attributes = 1u + (writes ? 2u : 0u) + (e & 0x18) + (pat ? 0x80u : 0u) + (all_us ? 0u : 0x20u);
+            // A no-write inquiry leaves D alone, so it is promised writing only where D is set.
+            bool const promised = writes && !(q.inquires && !q.w && !bit(e, 6));
+            a.attributes = 1u + (promised ? 2u : 0u) + (e & 0x18) + (pat ? 0x80u : 0u) + (all_us ? 0u : 0x20u);
             a.lg2 = shift;
             return a;
         }
@@ -351,7 +355,8 @@ inline bool find(unit const& u, ask const& q, memory const& m, space& s, answer&
     bool const page_request = q.type == vtd_model::page_request;
 
     if (!bit(u.ecap, 43)) return fails(0x30);
-    if (q.execute && !page_request && u.major >= 8) return fails(0x34);
+    bool const er = q.execute && q.has_pasid; // without PASID, ER is 0
+    if (er && !page_request && u.major >= 8) return fails(0x34);
 
     // Root entry: one half of it.
     std::uint64_t const root_at = (u.rtaddr & ~std::uint64_t{0xfff}) + (q.source >> 8 & 0xff) * 16;
@@ -474,7 +479,7 @@ inline bool find(unit const& u, ask const& q, memory const& m, space& s, answer&
     }
     if (s.pgtt == 3 && any_bit(p[2], 63, second_width(u, second_levels(s)))) return fails(0x5b);
     if (page_request) return true;
-    if (q.execute && !bit(u.ecap, 30)) return fails(0x5c);
+    if (er && !bit(u.ecap, 30)) return fails(0x5c);
     if (s.privileged && !bit(p[2], 0)) return fails(0x5d);
     return true;
 }

@@ -1,8 +1,10 @@
-// Invalidation descriptors: section 8 of the fact sheet and its example 19, word by word, bit by bit, and cache by cache.
+// Invalidation descriptors: section 8 of docs/coverage.md and worked example 19, word by word, bit by bit,
+// and cache by cache.
 #include "catch.hpp"
 #include "model/vtd_scopes.hpp"
 
 #include <stagewalk/vtd/command.hpp>
+#include <stagewalk/vtd/register_invalidation.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -364,7 +366,7 @@ TEST_CASE("IQEI 4: every reserved bit of the 256 of every type, and no other") {
             CHECK(error_of(decode(w, caps_of{}, table_mode::abort)) == (reserved ? 4u : 0u));
             refused += reserved;
         }
-        // The counts, by hand: 256 less the bits of the fields that section 8.2 lists.
+        // The counts, by hand: 256 less the bits of the fields that the manual (VT-d 6.5) lists.
         unsigned const expected[] = {0, 213, 170, 159, 227, 151, 152, 211, 138, 198};
         CAPTURE(type);
         CHECK(refused == expected[type]);
@@ -423,7 +425,7 @@ TEST_CASE("IQEI 3, 5, 7: every type number in every mode and width") {
                 }
 }
 
-TEST_CASE("G: each type has its own encodings; that of the PASID cache differs") {
+TEST_CASE("G: each type has its own encodings, that of the PASID cache differs") {
     // By type, what G = 0, 1, 2, 3 raises.
     unsigned const expected[8][4] = {{3, 3, 3, 3}, {4, 0, 0, 0}, {4, 0, 0, 0}, {0, 4, 4, 4},
                                      {0, 0, 4, 4}, {0, 0, 0, 0}, {4, 4, 0, 0}, {0, 0, 4, 0}};
@@ -445,7 +447,7 @@ TEST_CASE("G: each type has its own encodings; that of the PASID cache differs")
     CHECK(drops(0x0000'0008'0006'0037));
 }
 
-TEST_CASE("pages of a domain need PSI and an AM of at most MAMV; those of a PASID take any AM") {
+TEST_CASE("pages of a domain need PSI and an AM of at most MAMV, those of a PASID take any AM") {
     for (unsigned mamv = 0; mamv < 64; ++mamv)
         for (unsigned am = 0; am < 64; ++am) {
             caps_of c;
@@ -683,7 +685,7 @@ TEST_CASE("IQEI 1, 6: every tail of every size of queue") {
     CHECK(*vtd::judge_tail(wide, ~bit_mask(18, 4) | 0x20) == 0x20);
 }
 
-TEST_CASE("brute force: what each descriptor drops in each cache, against the tables of 8.3") {
+TEST_CASE("brute force: what each descriptor drops in each cache, against the tables of granularities") {
     std::uint64_t const domains[] = {0, 7, 0xfff7};
     std::uint64_t const pasids[] = {0, 0x12345, 0xfffff};
     std::uint64_t const sources[] = {0x0219, 0x021d, 0x021e, 0x0319};
@@ -780,6 +782,91 @@ TEST_CASE("brute force: what each descriptor drops in each cache, against the ta
             CHECK((dropped[type][place] != 0) == touches);
             CHECK(kept[type][place] != 0);
         }
+}
+
+TEST_CASE("registers: CCMD starts what a context-cache descriptor does, and tells what was done") {
+    caps_of const caps;
+    for (std::uint64_t cirg = 0; cirg < 4; ++cirg)
+        for (std::uint64_t fm = 0; fm < 4; ++fm) {
+            // ICC, CIRG, a stale CAIG, FM, SID 0219h, DID 7
+            vtd::context_command_register const written{bit(63) | cirg << 61 | 3ull << 59 | fm << 32 | 0x0219'0007};
+            auto const a = vtd::invalidate_by_register(written, false, table_mode::legacy, caps);
+            CAPTURE(cirg, fm);
+            CHECK(a.value.word[0] == (cirg << 61 | cirg << 59 | fm << 32 | 0x0219'0007));
+            std::uint16_t const ignored[]{0, 4, 6, 7};
+            for (unsigned source : {0x218u, 0x219u, 0x21bu, 0x21du, 0x21fu, 0x319u})
+                for (unsigned domain : {7u, 8u}) {
+                    bool const same = ((source ^ 0x219) & ~unsigned{ignored[fm]}) == 0;
+                    bool const expected = cirg == 1 || (cirg == 2 && domain == 7) || (cirg == 3 && domain == 7 && same);
+                    CHECK(drops_source(a.stale, static_cast<std::uint16_t>(source), static_cast<std::uint16_t>(domain)) ==
+                          expected);
+                }
+            CHECK_FALSE(a.stale.of(cache::second_iotlb).drops);
+        }
+}
+
+TEST_CASE("registers: IOTLB and IVA start what an IOTLB descriptor does, and tell what was done") {
+    caps_of caps;
+    caps.cap.set<"MAMV">(9);
+    // ADDR 40000000h, AM 9, IH as told; DID 7, drains.
+    auto const ask = [&](std::uint64_t iirg, std::uint64_t iva) {
+        vtd::iotlb_register const written{bit(63) | iirg << 60 | 3ull << 57 | 0x0003'0007'0000'0000};
+        return vtd::invalidate_by_register(written, vtd::invalidate_address_register{iva}, false, table_mode::legacy, caps);
+    };
+    for (std::uint64_t iirg = 0; iirg < 4; ++iirg) {
+        auto const a = ask(iirg, 0x4000'0009);
+        CAPTURE(iirg);
+        CHECK(a.value.word[0] == (iirg << 60 | iirg << 57 | 0x0003'0007'0000'0000));
+        if (iirg == 0) {
+            CHECK_FALSE(a.stale.of(cache::second_iotlb).drops);
+            continue;
+        }
+        auto d = iirg == 1   ? vtd::invalidate_iotlb()
+                 : iirg == 2 ? vtd::invalidate_iotlb(7)
+                             : vtd::invalidate_iotlb(7, iova{0x4000'0000}, 9, false);
+        auto const same = stale_of(d, table_mode::legacy);
+        for (std::size_t c = 0; c < vtd::cache_kinds; ++c)
+            CHECK(a.stale.scope[c] == same.scope[c]);
+        CHECK(drops_page(a.stale, cache::second_iotlb, 0x401f'f000));
+        CHECK(drops_page(a.stale, cache::second_iotlb, 0x4020'0000) == (iirg != 3));
+        CHECK(a.stale.domain == (iirg == 1 ? 7 : same.domain));
+    }
+    CHECK_FALSE(ask(3, 0x4000'0049).stale.of(cache::second_structure).drops); // IH
+    // More pages than MAMV allows are refused, where pages are asked for.
+    CHECK(ask(3, 0x4000'000a).value.get<"IAIG">() == 0);
+    CHECK_FALSE(ask(3, 0x4000'000a).stale.of(cache::second_iotlb).drops);
+    CHECK(ask(2, 0x4000'000a).value.get<"IAIG">() == 2);
+    // Without PSI the whole domain goes.
+    caps.cap.set<"PSI">(0);
+    CHECK(ask(3, 0x4000'0009).value.get<"IAIG">() == 2);
+    CHECK(drops_page(ask(3, 0x4000'0009).stale, cache::second_iotlb, 0x9999'9000));
+}
+
+TEST_CASE("registers: taken by units up to version 5, in legacy mode, with the queue off, else nothing is done") {
+    caps_of const all;
+    for (std::uint64_t major = 1; major < 16; ++major)
+        for (bool const queue_enabled : {false, true})
+            for (unsigned mode = 0; mode < 4; ++mode) {
+                vtd::capabilities caps = all;
+                caps.version = major << 4;
+                auto const ttm = static_cast<table_mode>(mode);
+                bool const taken = major <= 5 && !queue_enabled && mode == 0;
+                CAPTURE(major, queue_enabled, mode);
+                auto const c =
+                    vtd::invalidate_by_register(vtd::context_command_register{bit(63) | bit(61)}, queue_enabled, ttm, caps);
+                CHECK(c.value.word[0] == (bit(61) | (taken ? bit(59) : 0)));
+                CHECK(c.stale.of(cache::context).drops == taken);
+                auto const i = vtd::invalidate_by_register(vtd::iotlb_register{bit(63) | bit(60)}, {}, queue_enabled, ttm, caps);
+                CHECK(i.value.word[0] == (bit(60) | (taken ? bit(57) : 0)));
+                CHECK(i.stale.of(cache::first_iotlb).drops == taken);
+            }
+    // Without ICC or IVT a write is only a write.
+    auto const c = vtd::invalidate_by_register(vtd::context_command_register{~bit(63)}, false, table_mode::legacy, all);
+    CHECK(c.value.word[0] == ~bit(63));
+    CHECK_FALSE(c.stale.of(cache::context).drops);
+    auto const i = vtd::invalidate_by_register(vtd::iotlb_register{~bit(63)}, {}, false, table_mode::legacy, all);
+    CHECK(i.value.word[0] == ~bit(63));
+    CHECK_FALSE(i.stale.of(cache::second_iotlb).drops);
 }
 
 TEST_CASE("the caches are numbered as the model numbers them") {

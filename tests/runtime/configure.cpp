@@ -135,6 +135,8 @@ TEST_CASE("configure: an entry that goes loses P first") {
     check_goes(context, std::uint16_t{0x0388});
     for (auto const& e : {second_entry, first_entry, nested_entry, through_entry})
         check_goes(e, std::uint32_t{0x12345});
+    check_goes(vtd::pasid_directory_entry::make(0x4100'0000));
+    check_goes(vtd::root_entry::make(0x2000'0000));
 }
 
 TEST_CASE("configure: each half of a scalable root entry is one store") {
@@ -143,6 +145,9 @@ TEST_CASE("configure: each half of a scalable root entry is one store") {
     auto const e = vtd::scalable_root_entry::make(0x2000'0000, 0x2100'0000);
     REQUIRE(c.set(ipa{at}, e));
     CHECK(m.log == std::vector<event>{{'s', at, 0x2000'0001}, {'s', at + 8, 0x2100'0001}, {'p', at, 16}});
+    m.log.clear();
+    REQUIRE(c.clear(ipa{at}, e));
+    CHECK(m.log == std::vector<event>{{'s', at, 0x2000'0000}, {'s', at + 8, 0x2100'0000}, {'p', at, 16}});
 }
 
 TEST_CASE("configure: a unit that does not cache what is absent is owed nothing for an entry that comes") {
@@ -189,6 +194,10 @@ TEST_CASE("configure: what goes owes the same in either mode: context, PASID cac
               words{0x0001'2345'0034'0017, 0x0001'2345'0034'0026});
         CHECK(low_words(*c.clear(ipa{at}, through_entry, std::uint32_t{0x12345})) ==
               words{0x0001'2345'0078'0017, 0x0001'2345'0078'0026});
+        // What many paths go through: everything behind it.
+        CHECK(low_words(*c.clear(ipa{at}, vtd::pasid_directory_entry::make(0x1000))) == words{0x37, 0xd2});
+        CHECK(low_words(*c.clear(ipa{at}, vtd::root_entry::make(0x1000))) == words{0x11, 0xd2});
+        CHECK(low_words(*c.clear(ipa{at}, vtd::scalable_root_entry::make(0x1000, 0x2000))) == words{0x11, 0x37, 0xd2});
     }
 }
 
@@ -225,6 +234,7 @@ TEST_CASE("configure: a store that fails is told, and the entry is not present")
     vtd::configurator c{caps(true), m};
     CHECK_FALSE(c.clear(ipa{at}, nested_entry, std::uint32_t{5}));
     CHECK_FALSE(c.set(ipa{at}, vtd::scalable_root_entry::make(0x1000, 0x2000)));
+    CHECK_FALSE(c.clear(ipa{at}, vtd::scalable_root_entry::make(0x1000, 0x2000)));
 }
 
 } // namespace stagewalk::test

@@ -1,4 +1,4 @@
-// The worked examples of the fact sheet that concern legacy mode, bit by bit, by their numbers.
+// The worked examples (section 12 of docs/coverage.md) that concern legacy mode, bit by bit, by their numbers.
 #include "sheet_unit.hpp"
 
 #include <cstdint>

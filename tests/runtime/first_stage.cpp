@@ -83,7 +83,7 @@ TEST_CASE("first stage: the upper half is walked like the lower, with the index 
     CHECK(u.memory.trail[16] == 0x6000'0ff8);
 }
 
-TEST_CASE("first stage: every bit of every entry, as the masks of the sheet say") {
+TEST_CASE("first stage: every bit of every entry, as the manual's masks say") {
     struct {
         unsigned level; // the manual's
         std::uint64_t entry;

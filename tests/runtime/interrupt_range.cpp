@@ -1,4 +1,4 @@
-// FEE00000h to FEEFFFFFh: section 4.7, row by row.
+// FEE00000h to FEEFFFFFh: section 4.7 of docs/coverage.md, row by row.
 #include "sheet_unit.hpp"
 
 #include <cstdint>
@@ -81,6 +81,7 @@ TEST_CASE("FEEx rows 1 to 3 end at the boundary addresses") {
 TEST_CASE("FEEx rows 5 and 6: a translation request is no fault") {
     auto u = identity();
     u.translation(translation_type::device_tlb);
+    u.ecap.set<"NWFS">(1);
     vtd::request r = u.typed(first + 0x123, request_type::translation);
     auto const writable = u.translate(r);
     REQUIRE(writable);
@@ -91,6 +92,10 @@ TEST_CASE("FEEx rows 5 and 6: a translation request is no fault") {
     REQUIRE(nothing);
     CHECK(nothing->effective.rights() == none);
     CHECK(u.memory.trail.empty());
+    // A unit without NWFS takes NW for 0.
+    u.ecap.set<"NWFS">(0);
+    REQUIRE(u.translate(r));
+    CHECK(u.translate(r)->effective.rights() == write);
 }
 
 TEST_CASE("FEEx row 7: a translated request in the range is Eh") {

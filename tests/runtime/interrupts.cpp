@@ -1,4 +1,4 @@
-// Interrupt remapping: section 9 of the fact sheet and its example 20, every fault of 9.4 and their order.
+// Interrupt remapping: section 9 of docs/coverage.md and worked example 20, every fault and their order.
 #include "sheet_unit.hpp"
 
 #include <stagewalk/memory/array.hpp>
@@ -637,6 +637,61 @@ TEST_CASE("example 18: the records of DMA faults, bit by bit") {
     r.access = read_write | privileged;
     f.code = reason::scalable_read_denied;
     CHECK(vtd::to_record(caps, f, r).word[1] == 0xc000'0386'b000'0388);
+}
+
+TEST_CASE("the record of a DMA fault: every kind of request, and PASIDs at both ends (B8, B10)") {
+    vtd::capability_register cap;
+    cap.set<"MGAW">(47);
+    cap.set<"SAGAW">(0b0100);
+    vtd::extended_capability_register ecap;
+    ecap.set<"DT">(1);
+    fault<reason> f;
+    f.code = reason::scalable_read_denied;
+    struct {
+        request_type type;
+        access rights;
+        std::uint32_t pasid;
+        std::uint64_t high; // without F, FR and SID
+    } const cases[] = {
+        {request_type::untranslated, write, vtd::no_pasid, 0},
+        {request_type::untranslated, read, vtd::no_pasid, 0x4000'0000'0000'0000},
+        {request_type::untranslated, read_write, vtd::no_pasid, 0x4000'0000'1000'0000},
+        {request_type::untranslated, read | privileged | execute, vtd::no_pasid, 0x4000'0000'0000'0000},
+        {request_type::untranslated, read, 0, 0x4000'0000'8000'0000},
+        {request_type::untranslated, write | privileged, 0xfffff, 0x0fff'ff00'a000'0000},
+        {request_type::untranslated, read | execute, 1, 0x4000'0100'c000'0000},
+        {request_type::untranslated, read | privileged | execute, 1, 0x4000'0100'e000'0000},
+        {request_type::untranslated, write | execute, 1, 0x0000'0100'8000'0000},
+        {request_type::translation, read, vtd::no_pasid, 0x5000'0000'0000'0000},
+        {request_type::translation, read | privileged, 2, 0x5000'0200'a000'0000},
+        {request_type::translated, write, vtd::no_pasid, 0x2000'0000'0000'0000},
+        {request_type::translated, read, vtd::no_pasid, 0x6000'0000'0000'0000},
+        {request_type::page, read, vtd::no_pasid, 0x0000'0000'1000'0000},
+        {request_type::page, write | privileged, 3, 0x0000'0300'b000'0000},
+    };
+    for (auto const& c : cases) {
+        vtd::request r;
+        r.source = 0x1234;
+        r.address = iova{0xffff'8000'0000'1fff};
+        r.type = c.type;
+        r.access = c.rights;
+        r.pasid = c.pasid;
+        CAPTURE(c.high);
+        auto const of = [&] { return vtd::to_record({cap.word[0], ecap.word[0], 46}, f, r); };
+        ecap.set<"DT">(1);
+        CHECK(of().word[1] == (c.high | 0x8000'0086'0000'1234));
+        CHECK(of().word[0] == 0x8000'0000'1000); // above the widest table there is nothing
+        // AT is a device-TLB's.
+        ecap.set<"DT">(0);
+        CHECK(of().word[1] == ((c.high & ~std::uint64_t{0x3000'0000'0000'0000}) | 0x8000'0086'0000'1234));
+    }
+    // A unit without second-stage tables records what its first stage translates.
+    cap.set<"SAGAW">(0);
+    vtd::request r;
+    r.address = iova{0xff12'3456'789a'bcde};
+    CHECK(vtd::to_record({cap.word[0], 0, 46}, f, r).word[0] == 0x3456'789a'b000);
+    cap.set<"FS5LP">(1);
+    CHECK(vtd::to_record({cap.word[0], 0, 46}, f, r).word[0] == 0x0112'3456'789a'b000);
 }
 
 TEST_CASE("interrupts are remapped and posted at compile time") {

@@ -1,4 +1,4 @@
-// The format laws for VT-d second-stage tables. The masks are those of the manual's table (sheet 4.4), for each set of
+// The format laws for VT-d second-stage tables. The masks are those of the manual's table (VT-d 9.8), for each set of
 // capabilities.
 #include "laws.hpp"
 

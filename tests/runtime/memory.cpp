@@ -9,6 +9,7 @@
 #include <stagewalk/memory/translated.hpp>
 #include <stagewalk/memory/windowed.hpp>
 #include <stagewalk/translate/nested.hpp>
+#include <stagewalk/vtd/first_stage.hpp>
 #include <stagewalk/vtd/second_stage.hpp>
 
 #include <cstdint>
@@ -311,6 +312,57 @@ TEST_CASE("translated updates only where the translation grants writing") {
     CHECK_FALSE(failed.error().refused);
 }
 
+TEST_CASE("memory that cannot be written says through all its layers whether an update would be allowed") {
+    guest_memory g;
+    g.map(16, 0x77, 3);
+    g.map(17, 0x78, 1);
+    auto host = make_callback<pa>([&](pa a) { return g.host.load(a); });
+    translated guest{single{g.second, host}, host};
+    STATIC_REQUIRE(checks_updates<decltype(guest)>);
+    recording watched{guest};
+    STATIC_REQUIRE(checks_updates<decltype(watched)>);
+    CHECK(watched.check_update(ipa{0x1'0000}));
+    CHECK(watched.check_update(ipa{0x1'1000}).error().refused);
+    // A guest's guest: page 1 of it lies in page 17 of the guest, which the host does not let anybody write.
+    using inner_address = address<struct inner_space>;
+    using inner_stage = vtd::second_stage<inner_address, ipa>;
+    for (std::uint64_t n = 1; n <= 3; ++n)
+        g.map(n, 0x90 + n);
+    g.host[0x9'1000] = 0x2003;
+    g.host[0x9'2000] = 0x3003;
+    g.host[0x9'3000] = 0x1'0003;
+    g.host[0x9'3008] = 0x1'1003;
+    translated deep{single{inner_stage{caps, 3, ipa{0x1000}}, watched}, watched};
+    CHECK(deep.check_update(inner_address{0}));
+    auto const refused = deep.check_update(inner_address{0x1000});
+    REQUIRE_FALSE(refused);
+    CHECK_FALSE(refused.error().refused);
+    CHECK(refused.error().failed.refused);
+    CHECK(refused.error().failed.why.code == vtd::reason::write_denied);
+}
+
+namespace {
+
+struct no_view {
+    using address = pa;
+    using error = memory_error;
+    [[maybe_unused]] static constexpr bool is_view = false;
+    unsigned loads{};
+    outcome<std::uint64_t, error> load(pa) noexcept {
+        ++loads;
+        return failure{memory_error::outside};
+    }
+};
+
+} // namespace
+
+TEST_CASE("who says that it is no view is none") {
+    STATIC_REQUIRE_FALSE(view_memory<no_view>);
+    no_view m;
+    CHECK_FALSE(walk(host_stage{caps, 3, pa{0}}, m, ipa{0}, read));
+    CHECK(m.loads == 1);
+}
+
 // --- two stages -------------------------------------------------------------------------------------------------
 
 namespace {
@@ -449,6 +501,77 @@ TEST_CASE("nested: an output that stage 2 refuses names both addresses") {
     t.mapping(4) = 0x6'4003;
     t.mapping(1) = 0x9'1001;
     CHECK(t.translate(write));
+}
+
+TEST_CASE("nested: a leaf is marked only when the inner translation grants the access, and on what was judged") {
+    guest_memory g;
+    for (std::uint64_t n = 1; n <= 5; ++n)
+        g.map(n, 0x90 + n);
+    // Four levels in guest pages 1 to 4, used before but for the leaf; the page is 5.
+    for (std::uint64_t n = 1; n <= 4; ++n)
+        g.host[(0x90 + n) << 12] = (n + 1) << 12 | (n < 4 ? 0x27 : 0x07);
+    vtd::first_stage<iova, ipa> const first{caps, 4, ipa{0x1000}};
+    nested both{first, g.second, g.host};
+    STATIC_REQUIRE(marking<vtd::first_stage<iova, ipa>>);
+    g.mapping(5) = 0x9'5001;
+    auto const refused = both.translate(iova{0xabc}, write);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().by == nested_by::output);
+    CHECK(g.host[0x9'4000] == 0x5007);
+    g.mapping(5) = 0x9'5003;
+    g.mapping(4) = 0x9'4001;
+    auto const kept = both.translate(iova{0xabc}, write);
+    REQUIRE_FALSE(kept);
+    CHECK(kept.error().by == nested_by::update);
+    CHECK(kept.error().outer.code == first.update_failed());
+    CHECK(kept.error().outer.intermediate == 0x4000);
+    CHECK(kept.error().inner.code == vtd::reason::write_denied);
+    g.mapping(4) = 0x9'4003;
+    CHECK(both.translate(iova{0xabc}, write)->output == pa{0x9'5abc});
+    CHECK(g.host[0x9'4000] == 0x5067);
+}
+
+TEST_CASE("nested: an output that is no memory stays what the inner translation says") {
+    struct own {
+        using input = ipa;
+        using output = pa;
+        using fault_type = fault<vtd::reason>;
+        passage by{};
+        outcome<translation<pa>, fault_type> translate(ipa a, access) const noexcept {
+            return translation<pa>{pa{a.value}, read_write, 64, a.value < 0x4000 ? passage::walked : by};
+        }
+    };
+    sparse_memory<pa> m;
+    m[0x1000] = 0x2003;
+    m[0x2000] = 0x3003;
+    m[0x3000] = 0x4003;
+    device_stage const first{caps, 3, ipa{0x1000}};
+    auto const through = [&](passage by) { return nested{first, own{by}, m}.translate(iova{0}, read)->by; };
+    CHECK(through(passage::walked) == passage::walked);
+    CHECK(through(passage::bypassed) == passage::walked);
+    CHECK(through(passage::interrupt) == passage::interrupt);
+}
+
+TEST_CASE("nested: its memory may be translated itself") {
+    two_stages t;
+    // The host is a guest too: its addresses below 1 GiB lie at 4 GiB of the machine.
+    using machine_address = address<struct machine_below>;
+    sparse_memory<machine_address> machine;
+    machine[0x8000'0000] = 0x1'0000'0083;
+    vtd::second_stage<pa, machine_address> const third{caps, 3, machine_address{0x8000'0000}};
+    for (std::uint64_t const page :
+         std::initializer_list<std::uint64_t>{0x1000'0000, 0x1000'1000, 0x1000'2000, 0x9'1000, 0x8'2000, 0x7'3000})
+        for (std::uint64_t i = 0; i < 4096; i += 8)
+            machine[0x1'0000'0000 + page + i] = t.host[page + i];
+    translated host{single{third, machine}, machine};
+    nested both{t.first, t.second, host};
+    CHECK(both.translate(two_stages::in, read)->output == pa{0x6'4abc});
+    machine[0x8000'0000] = 0;
+    auto const refused = both.translate(two_stages::in, read);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().by == nested_by::table);
+    CHECK(refused.error().inner.by == nested_by::table);
+    CHECK(refused.error().inner.inner.code == vtd::reason::read_denied);
 }
 
 TEST_CASE("nested: three stages compose") {

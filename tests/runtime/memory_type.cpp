@@ -1,4 +1,4 @@
-// Memory types and snooping: section 4.8, with the processor manual's table of MTRR and PAT.
+// Memory types and snooping: section 4.8 of docs/coverage.md, with the processor manual's table of MTRR and PAT.
 #include "scalable_unit.hpp"
 
 #include <stagewalk/vtd/memory_type.hpp>

@@ -1,4 +1,4 @@
-// Nested translation: first-stage tables and output behind a second stage, row by row of the sheet's section 5.
+// Nested translation: first-stage tables and output behind a second stage, row by row of section 5 of docs/coverage.md.
 #include "scalable_unit.hpp"
 
 #include <cstdint>

@@ -16,7 +16,7 @@ std::uint64_t bit(unsigned n) { return std::uint64_t{1} << n; }
 
 } // namespace
 
-TEST_CASE("the device of the sheet is translated with eight loads, in order, each word once") {
+TEST_CASE("the device of the worked examples is translated with eight loads, in order, each word once") {
     sheet_unit u;
     auto const found = u.translate();
     REQUIRE(found);

@@ -5,6 +5,7 @@
 #include <stagewalk/memory/callback.hpp>
 #include <stagewalk/memory/recording.hpp>
 #include <stagewalk/translate/single.hpp>
+#include <stagewalk/vtd/first_stage.hpp>
 #include <stagewalk/walk/leaves.hpp>
 #include <stagewalk/walk/trusted.hpp>
 
@@ -186,6 +187,77 @@ TEST_CASE("B37: a mapping that meets another one leaves everything as it was") {
     // Nor is somebody else's nonsense.
     t.memory[0x10'0000 + 8] = 0x4000'0000'0010'1003;
     CHECK(t.built.map(range{ipa{512_GiB}, 4_KiB}, pa{0}, read).error().why == map_error::broken_table);
+}
+
+TEST_CASE("a table that is reached in two ways, or leads to itself, ends a mapping and is never gone below") {
+    // Somebody else's tables: two neighbouring entries of level 1 lead to one table. What the pages hold looks like entries.
+    own_tables t;
+    t.memory[0x10'0000] = 0x10'1003;
+    t.memory[0x10'1000] = 0x10'2003;
+    t.memory[0x10'2000] = 0x10'3003;
+    t.memory[0x10'2008] = 0x10'3003;
+    for (std::uint64_t at = 0; at < 0x1'0000; at += 8)
+        t.memory[at] = 3;
+    bump_allocator<pa> pool{range<pa>{pa{0x10'4000}, 8 << 12}};
+    table adopted{t.stage, t.memory, pool};
+    auto const done = adopted.map(range{ipa{0}, 4_MiB}, pa{0x1000}, read_write);
+    REQUIRE_FALSE(done);
+    CHECK(done.error() == map_failure{map_error::already_mapped, 2_MiB});
+    for (std::uint64_t at = 0; at < 0x1'0000; at += 8)
+        CHECK(t.memory[at] == 3);
+    // One below them is reached twice too, by its two ends: it takes one new table, and the second one is given back.
+    for (std::uint64_t at = 0; at < 0x1000; at += 8)
+        t.memory[0x10'3000 + at] = 0;
+    t.memory[0x10'1008] = 0x10'2003;
+    t.memory[0x10'2000] = 0;
+    t.memory[0x10'2008] = 0x10'3003;
+    for (std::uint64_t n = 2; n < 512; ++n)
+        t.memory[0x10'2000 + n * 8] = 0x10'3003;
+    REQUIRE(adopted.map(range{ipa{1_MiB}, 4_KiB}, pa{0x1000}, read_write));
+    CHECK(pool.taken() == 1);
+    // The root leads to itself.
+    own_tables loop;
+    for (std::uint64_t n = 0; n < 512; ++n)
+        loop.memory[0x10'0000 + n * 8] = 0x10'0003;
+    CHECK(loop.built.map(range{ipa{0}, 8_KiB}, pa{0}, read).error().why == map_error::already_mapped);
+    CHECK(loop.pool.taken() == 0);
+}
+
+TEST_CASE("a mapping that a memory ends half-way gives back the tables that it has not used") {
+    struct failing : sparse_memory<pa> {
+        std::uint64_t left{};
+        outcome<bool, error> store(pa a, std::uint64_t value) noexcept {
+            if (left-- == 0) return failure{memory_error::outside};
+            return sparse_memory<pa>::store(a, value);
+        }
+    };
+    // Three tables are chained with three stores; each is cleared with 512 before the next is taken off the chain.
+    for (std::uint64_t const k : {0u, 1u, 2u, 3u, 100u, 514u, 515u, 1026u, 1027u}) {
+        own_tables t;
+        failing memory;
+        for (std::uint64_t n = 0; n < 8; ++n)
+            memory[0x10'0000 + (n << 12)] = 0;
+        bump_allocator<pa> pool{range<pa>{pa{0x10'1000}, 7 << 12}};
+        table built{t.stage, memory, pool};
+        memory.left = k;
+        auto const done = built.map(range{ipa{0x1000}, 4_KiB}, pa{0x1000}, read);
+        CAPTURE(k);
+        REQUIRE_FALSE(done);
+        CHECK(done.error().why == map_error::unreadable);
+        CHECK(pool.taken() == (k < 3 ? 0 : k < 515 ? 1 : k < 1027 ? 2 : 3));
+        CHECK(memory[0x10'0000] == 0);
+    }
+}
+
+TEST_CASE("a mapping does not cross the hole between the halves of a canonical space") {
+    own_tables t;
+    vtd::first_stage<iova, pa> const s{t.unit.caps(), 4, pa{0x10'0000}};
+    table built{s, t.memory, t.pool};
+    auto const across = range<iova>::between(iova{0x7fff'ffff'f000}, iova{0xffff'8000'0000'0fff});
+    CHECK(built.map(across, pa{0}, read_write).error().why == map_error::beyond_input);
+    CHECK(built.map(range{iova{0x7fff'ffff'f000}, 4_KiB}, pa{0x1000}, read_write));
+    CHECK(built.map(range{iova{0xffff'8000'0000'0000}, 4_KiB}, pa{0x2000}, read_write));
+    CHECK(built.map(range<iova>::between(iova{~std::uint64_t{0xfff}}, iova{~std::uint64_t{0}}), pa{0x3000}, read_write));
 }
 
 TEST_CASE("B43: a mapping that ends exactly where a table ends") {

@@ -2,6 +2,8 @@
 // zero-length reads, pass-through, and the interrupt range.
 #include "scalable_unit.hpp"
 
+#include <stagewalk/vtd/page_request.hpp>
+
 #include <cstdint>
 
 namespace stagewalk::test {
@@ -182,6 +184,69 @@ TEST_CASE("a translation request of a first stage: privilege, write protection, 
     CHECK(w.memory[w.f1] == 0x7654'3067);
 }
 
+TEST_CASE("a no-write translation request is granted writing only where no dirty bit would miss it") {
+    // D as it lies in the leaf of each stage; whether the second stage keeps it.
+    for (auto const kind : walked_kinds)
+        for (bool const listens : {false, true})
+            for (bool const keeps : {false, true})
+                for (bool const first : {false, true})
+                    for (bool const second : {false, true}) {
+                        scalable_unit u{kind};
+                        u.ecap.set<"NWFS">(listens);
+                        if (keeps && kind != binding_kind::first_stage) u.keep_accessed_dirty();
+                        if (first) u.memory[u.first_entry(1)] |= 0x40;
+                        if (second) {
+                            u.memory[u.s1] |= 0x200;
+                            u.memory[u.n3] |= 0x200;
+                        }
+                        // The leaf under the nested page is a large one that the first-stage tables lie in too: with A and D
+                        // kept, reading them dirties it.
+                        if (kind == binding_kind::nested && keeps && !second) continue;
+                        bool const uses_first = kind != binding_kind::second_stage;
+                        bool const uses_second = kind != binding_kind::first_stage;
+                        bool const seen = (!uses_first || first) && (!uses_second || !keeps || second);
+                        auto r = ats(u);
+                        r.no_write = true;
+                        CAPTURE(kind, listens, keeps, first, second);
+                        auto const dirty_before = u.memory[u.first_entry(1)] & 0x40;
+                        auto const got = complete(u, r);
+                        CHECK(got.success);
+                        CHECK(got.read);
+                        CHECK(got.write == (!listens || seen));
+                        if (listens) CHECK((u.memory[u.first_entry(1)] & 0x40) == dirty_before);
+                        r.no_write = false;
+                        CHECK(complete(u, r).write);
+                    }
+    // Write-only, and not to be written: nothing is left.
+    scalable_unit u;
+    u.keep_accessed_dirty();
+    u.memory[u.s1] = 0xabc'de00'0802;
+    auto r = ats(u);
+    r.no_write = true;
+    auto const got = complete(u, r);
+    CHECK(got.success);
+    CHECK_FALSE(got.read);
+    CHECK_FALSE(got.write);
+    CHECK(got.address == 0);
+    CHECK(u.memory[u.s1] == 0xabc'de00'0902);
+}
+
+TEST_CASE("an execute request carries a PASID, without one the flag says nothing") {
+    for (bool const late : {false, true}) {
+        scalable_unit u;
+        u.version = late ? 0x80 : 0x10;
+        auto const code = late ? reason::execute_unsupported : reason::execute_disabled;
+        CHECK(code_of(u.translate(u.ask(read | execute))) == code);
+        CHECK(u.translate(u.plain(u.ask(read | execute))));
+    }
+    // Legacy mode knows neither.
+    scalable_unit u;
+    u.version = 0x80;
+    u.root_register = 0x1000'0000;
+    CHECK(code_of(u.translate(u.ask(read | execute))) == reason::pasid_in_legacy_mode);
+    CHECK(code_of(u.translate(u.plain(u.ask(read | execute)))) == code_of(u.translate(u.plain(u.ask(read)))));
+}
+
 TEST_CASE("nested: a translation request that no right is left for") {
     scalable_unit u{binding_kind::nested};
     u.memory[u.f2 + u.behind] = 0x8020'0085; // a 2 MiB page without R/W
@@ -245,6 +310,40 @@ TEST_CASE("a page request is queued, refused as an invalid request, and never an
         CHECK(code_of(u.translate(request_type::page)) == reason::pasid_entry_not_present);
         CHECK(u.translate(request_type::page).error().reported);
         CHECK(vtd::response_to(reason::pasid_entry_not_present, request_type::page) == response::invalid_request);
+    }
+}
+
+TEST_CASE("a page request makes stale what may be cached of its page") {
+    using vtd::cache;
+    for (auto const kind : every_kind) {
+        scalable_unit u{kind};
+        auto const r = u.typed(request_type::page);
+        auto const b = u.unit().find(r);
+        REQUIRE(b);
+        auto const stale = vtd::stale_by_page_request(*b, r, u.caps());
+        std::uint64_t const page = u.at() & ~std::uint64_t{0xfff};
+        auto const drops = [&](cache c, std::uint64_t at, std::uint32_t pasid, std::uint16_t domain) {
+            return stale.drops(c, {.domain = domain, .pasid = pasid, .page = {iova{at}, 4096}});
+        };
+        CAPTURE(kind);
+        bool const second = kind == binding_kind::second_stage || kind == binding_kind::pass_through;
+        bool const nested = kind == binding_kind::nested;
+        for (std::uint64_t const at : {page - 4096, page, page + 4096})
+            for (std::uint32_t const pasid : {u.pasid, u.rid_pasid})
+                for (int const other : {0, 1}) {
+                    auto const domain = static_cast<std::uint16_t>(b->domain + other);
+                    bool const mine = other == 0;
+                    bool const exact = mine && pasid == u.pasid && at == page;
+                    CAPTURE(at, pasid, other);
+                    // Only pages of the PASID, or of the domain, or for nested tables all of the domain.
+                    CHECK(drops(cache::second_iotlb, at, pasid, domain) == (mine && (nested || (second && at == page))));
+                    CHECK(drops(cache::second_structure, at, pasid, domain) == (mine && (nested || (second && at == page))));
+                    CHECK(drops(cache::first_iotlb, at, pasid, domain) == (second || nested ? mine : exact));
+                    CHECK(drops(cache::first_structure, at, pasid, domain) == (second || nested ? mine : exact));
+                    CHECK_FALSE(drops(cache::pasid, at, pasid, domain));
+                    CHECK_FALSE(drops(cache::context, at, pasid, domain));
+                    CHECK_FALSE(drops(cache::device, at, pasid, domain));
+                }
     }
 }
 
@@ -397,15 +496,17 @@ TEST_CASE("FEEx in scalable mode, row 4: with PASID the range is like any other"
 TEST_CASE("FEEx in scalable mode, rows 5 and 6: a translation request without PASID is no fault") {
     for (auto const kind : every_kind) {
         scalable_unit u{kind};
-        for (bool const no_write : {false, true}) {
-            auto r = u.plain(u.typed_at(first_interrupt + 0x123, request_type::translation));
-            r.no_write = no_write;
-            auto const got = complete(u, r);
-            vtd::ats_completion expected;
-            expected.success = true;
-            expected.write = expected.untranslated_only = !no_write;
-            CHECK(got == expected);
-        }
+        for (bool const listens : {false, true})
+            for (bool const no_write : {false, true}) {
+                u.ecap.set<"NWFS">(listens);
+                auto r = u.plain(u.typed_at(first_interrupt + 0x123, request_type::translation));
+                r.no_write = no_write;
+                auto const got = complete(u, r);
+                vtd::ats_completion expected;
+                expected.success = true;
+                expected.write = expected.untranslated_only = !(listens && no_write);
+                CHECK(got == expected);
+            }
     }
     // With PASID it is translated: by a pass-through entry to itself.
     scalable_unit through{binding_kind::pass_through};

@@ -151,6 +151,40 @@ TEST_CASE("faults in a table are shown and do not end the enumeration") {
     CHECK(leaves == 2);
 }
 
+TEST_CASE("a visitor that has stopped is not called again, and what it has not seen is left") {
+    small_domain d;
+    d.memory[0x3000] = 0x7'0003;
+    d.memory[0x3008] = 0x4000'0000'0007'1003;
+    d.memory[0x3010] = 0x7'2003;
+    struct stopper {
+        std::vector<std::uint64_t> seen{};
+        std::size_t limit{};
+        bool operator()(run<domain> const& r) { return see(r.part.first().value); }
+        bool operator()(fault<reason> const& f) { return see(f.input); }
+        bool see(std::uint64_t at) {
+            seen.push_back(at);
+            return seen.size() < limit;
+        }
+    };
+    std::vector<std::uint64_t> const all{0, 0x1000, 0x2000};
+    for (std::size_t limit = 1; limit <= 3; ++limit) {
+        stopper s;
+        s.limit = limit;
+        auto const end = for_each_run(d.stage, d.memory, some::between(iova{0}, iova{0x2fff}), s);
+        CAPTURE(limit);
+        CHECK(s.seen == std::vector<std::uint64_t>(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(limit)));
+        CHECK(end.complete == (limit == 3));
+        if (!end.complete) CHECK(end.resume == limit * 0x1000);
+    }
+    // Stopped at the very end of what was asked for, leaves are complete like runs.
+    auto const one = some::between(iova{0x2000}, iova{0x2fff});
+    CHECK(for_each_leaf(d.stage, d.memory, one, [](leaf<domain> const&) { return false; }).complete);
+    CHECK(for_each_run(d.stage, d.memory, one, [](run<domain> const&) { return false; }).complete);
+    // One that cannot be called with a leaf is a mistake, not a visitor of nothing.
+    auto const changes = [](leaf<domain>&) {};
+    STATIC_REQUIRE_FALSE(visitor_of<decltype(changes), leaf<domain>>);
+}
+
 TEST_CASE("a leaf tells the rights that all levels grant together") {
     small_domain d;
     d.memory[0x2000] = 0x3001;

@@ -1,4 +1,4 @@
-// The worked examples of the fact sheet that concern scalable mode, bit by bit, by their numbers.
+// The worked examples (section 12 of docs/coverage.md) that concern scalable mode, bit by bit, by their numbers.
 #include "scalable_unit.hpp"
 
 #include <stagewalk/vtd/fault_record.hpp>

@@ -1332,7 +1332,7 @@ constexpr int never = -1; // such a request does not meet the fault
 
 constexpr int told(response r) { return static_cast<int>(r); }
 
-struct sheet_row {
+struct reason_line {
     unsigned code;
     bool qualified;
     int untranslated;
@@ -1341,8 +1341,8 @@ struct sheet_row {
     bool page;
 };
 
-// Typed from the fact sheet, line by line.
-constexpr sheet_row sheet[] = {
+// Typed from the manual's table of fault reasons (VT-d appendix A), line by line.
+constexpr reason_line reason_lines[] = {
     {0x30, false, told(ur), told(ca), told(ur), true},  {0x33, false, told(ur), told(ur), told(ur), true},
     {0x34, false, told(ur), told(ur), told(ur), false}, {0x38, false, told(ur), told(ca), told(ur), true},
     {0x39, false, told(ur), told(ur), told(ur), true},  {0x3a, false, told(ur), told(ca), told(ur), true},
@@ -1373,7 +1373,7 @@ constexpr sheet_row sheet[] = {
 } // namespace
 
 TEST_CASE("every reason of scalable mode is answered, qualified and recoverable as the table says") {
-    for (sheet_row const& row : sheet) {
+    for (reason_line const& row : reason_lines) {
         auto const code = static_cast<reason>(row.code);
         CAPTURE(row.code);
         CHECK(vtd::row_of(code).code == code);

@@ -1,5 +1,5 @@
-// A unit in scalable mode, its device and the tables that the worked examples of the fact sheet share. A test states what
-// it changes.
+// A unit in scalable mode, its device and the tables that the worked examples share (section 12 of docs/coverage.md). A test
+// states what it changes.
 #pragma once
 
 #include "sheet_unit.hpp"

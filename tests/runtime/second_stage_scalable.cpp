@@ -25,7 +25,7 @@ struct counting_trace {
 
 } // namespace
 
-TEST_CASE("scalable second stage: every bit of every entry, as the masks of the sheet say") {
+TEST_CASE("scalable second stage: every bit of every entry, as the manual's masks say") {
     struct {
         unsigned level; // counted from 0
         std::uint64_t entry;

@@ -1,4 +1,5 @@
-// The unit, the device and the tables that the worked examples of the fact sheet share. A test states what it changes.
+// The unit, the device and the tables that the worked examples share. A test states what it changes. "Sheet" in a name stands
+// for the worked examples, section 12 of docs/coverage.md.
 #pragma once
 
 #include "catch.hpp"

@@ -178,6 +178,10 @@ TEST_CASE("contradictory registers are named") {
     STATIC_REQUIRE(capabilities{47u << 16 | 0x100, 0}.contradiction() == capability_error::reserved_table_levels);
     STATIC_REQUIRE(capabilities{47u << 16 | 0x1400, 0}.contradiction() == capability_error::reserved_table_levels);
     STATIC_REQUIRE(capabilities{47u << 16, 0}.contradiction() == capability_error::no_table_levels);
+    // SMTS with SSTS, and without: first-stage tables alone need no SAGAW.
+    STATIC_REQUIRE(capabilities{47u << 16, bit_mask(43, 43) | bit_mask(46, 46)}.contradiction() ==
+                   capability_error::no_table_levels);
+    STATIC_REQUIRE(capabilities{47u << 16, bit_mask(43, 43) | bit_mask(47, 47)}.contradiction() == capability_error::none);
     for (std::uint64_t sslps = 0; sslps < 16; ++sslps) {
         auto const fine = sslps == 0 || sslps == 1 || sslps == 3;
         CHECK((capabilities{sslps << 34 | 47u << 16 | 0x400, 0}.contradiction() ==

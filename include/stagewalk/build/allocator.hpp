@@ -28,7 +28,7 @@ concept table_allocator = requires(A& a, typename A::address table, std::uint64_
     noexcept;
 };
 
-/// Takes tables one after the other out of a range. Tables that are given back in the reverse order are used again,
+/// Takes tables one after the other out of a range. Tables of one size that are given back in the reverse order are used again,
 /// others are not. Enough for boot tables and tools.
 template <class Address>
 class bump_allocator {

@@ -11,6 +11,7 @@
 #include "allocator.hpp"
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 
 namespace stagewalk {
@@ -57,8 +58,9 @@ public:
     [[nodiscard]] constexpr S const& of() const { return stage_; }
 
     /// Maps \p at to the same number of bytes from \p to on, in the largest pages that fit.
-    /// All or nothing: on failure the tree is as it was, and every table taken has been given back. Only a memory that
-    /// refuses a store half-way (`map_error::unreadable`) leaves a part of the range mapped.
+    /// All or nothing: on failure the tree is as it was, and every table taken has been given back. Two things leave a part of
+    /// the range mapped: a memory that refuses a load or a store half-way (`map_error::unreadable`), and tables that somebody
+    /// else made and that the range reaches in two ways (`map_error::already_mapped`).
     /// Readers never see half of it wrong: a table is filled before an entry leads to it.
     /// \return the number of bytes less one (2^64 bytes do not fit 64 bits), or why not.
     constexpr outcome<std::uint64_t, map_failure> map(range<input> at, output to, attributes with) noexcept {
@@ -67,7 +69,7 @@ public:
         std::uint64_t const first = at.first().value;
         if (!is_aligned(first | to.value | (at.span() + 1), smallest)) return failure{map_failure{map_error::misaligned, first}};
         if (!stage_.admits(at.first())) return failure{map_failure{map_error::beyond_input, first}};
-        if (!stage_.admits(at.last())) return failure{map_failure{map_error::beyond_input, at.last().value}};
+        if (!admits_all(at)) return failure{map_failure{map_error::beyond_input, at.last().value}};
         if (to.value + at.span() < to.value || !stage_.can_encode(to, with) ||
             !stage_.can_encode(output{(to.value + at.span()) & ~low_mask(smallest)}, with))
             return failure{map_failure{map_error::cannot_encode, first}};
@@ -75,7 +77,9 @@ public:
         job work{at.first().value, at.last().value, to.value - first, with, 0, output{}, {}};
         if (!survey(work, stage_.top(), stage_.root().value, true)) return failure{work.problem};
         if (!take_tables(work)) return failure{work.problem};
-        if (!write(work, stage_.top(), stage_.root())) return failure{work.problem};
+        bool const written = write(work, stage_.top(), stage_.root());
+        give_back(work); // what a table that is reached in two ways did not need, or a failure left
+        if (!written) return failure{work.problem};
         return at.span();
     }
 
@@ -87,13 +91,20 @@ private:
         std::uint64_t last;
         std::uint64_t distance; // output - input, modulo 2^64
         attributes with;
-        std::uint64_t tables; // survey: how many new tables it takes
+        std::uint64_t tables; // survey: how many new tables it takes; write: how many are spare
         output spare;         // write: the new tables, chained through their first words
         map_failure problem;
     };
 
     constexpr bool fail(job& work, map_error why, std::uint64_t at) const {
         work.problem = {why, at};
+        return false;
+    }
+
+    // Between the halves of a canonical space, both ends of a range are admitted and its middle is not.
+    [[nodiscard]] constexpr bool admits_all(range<input> const& at) const {
+        for (auto const& part : stage_.admitted())
+            if (part.contains(at)) return true;
         return false;
     }
 
@@ -116,6 +127,21 @@ private:
                last - first == low_mask(lg2);
     }
 
+    struct place {
+        std::uint64_t level;
+        output table;
+    };
+
+    // Where a present entry leads, by the law. Always downwards.
+    [[nodiscard]] constexpr outcome<place, map_error> follow(step const& at) const {
+        typename S::path p{};
+        step denied = no_step;
+        auto const judged = stage_.judge(at, none, p, denied);
+        if (judged.is == verdict::leaf) return failure{map_error::already_mapped};
+        if (judged.is == verdict::refused || judged.value >= at.level) return failure{map_error::broken_table};
+        return place{judged.value, S::target(at.entry)};
+    }
+
     // Counts the tables that are missing and finds every conflict, before anything is changed.
     constexpr bool survey(job& work, std::uint64_t level, std::uint64_t table_at, bool exists) {
         return survey(work, level, table_at, exists, work.first, work.last);
@@ -123,35 +149,34 @@ private:
     constexpr bool survey(job& job_, std::uint64_t level, std::uint64_t table_at, bool exists, std::uint64_t first,
                           std::uint64_t last) {
         return for_each_part(job_, level, first, last, [&](job& work, std::uint64_t from, std::uint64_t to) {
-            std::uint64_t e = 0;
+            step at{level, table_at + stage_.index(level, input{from}) * 8, 0};
             if (exists) {
-                auto const loaded = memory_->load(output{table_at + stage_.index(level, input{from}) * 8});
+                auto const loaded = memory_->load(output{at.address});
                 if (!loaded) return fail(work, map_error::unreadable, from);
-                e = *loaded;
+                at.entry = *loaded;
             }
-            if (!stage_.is_present(e)) {
+            if (!stage_.is_present(at.entry)) {
                 if (is_page(work, level, from, to)) return true;
+                if (level == 0) return fail(work, map_error::cannot_encode, from);
                 ++work.tables;
                 return survey(work, level - 1, 0, false, from, to);
             }
             // A table stays where it is, even an empty one: hardware may know it.
-            typename S::path p{};
-            step denied = no_step;
-            auto const judged = stage_.judge({level, table_at, e}, none, p, denied);
-            if (judged.is == verdict::refused) return fail(work, map_error::broken_table, from);
-            if (judged.is == verdict::leaf) return fail(work, map_error::already_mapped, from);
-            return survey(work, judged.value, stage_.target(e).value, true, from, to);
+            auto const next = follow(at);
+            if (!next) return fail(work, next.error(), from);
+            return survey(work, next->level, next->table.value, true, from, to);
         });
     }
 
     // Takes all tables at once, so that writing cannot run out of them half-way.
     constexpr bool take_tables(job& work) {
-        for (std::uint64_t taken = 0; taken < work.tables; ++taken) {
+        std::uint64_t const wanted = work.tables;
+        for (work.tables = 0; work.tables < wanted; ++work.tables) {
             auto const got = allocator_->take(lg2_table);
             bool const chained = got && memory_->store(*got, work.spare.value);
             if (!chained) {
                 if (got) allocator_->give(*got, lg2_table);
-                give_back(work, taken);
+                give_back(work);
                 return fail(work, got ? map_error::unreadable : map_error::out_of_tables, work.first);
             }
             work.spare = *got;
@@ -159,10 +184,13 @@ private:
         return true;
     }
 
-    constexpr void give_back(job& work, std::uint64_t count) {
-        for (; count > 0; --count) {
+    // The spare tables. Memory that loses their chain loses the rest of them.
+    constexpr void give_back(job& work) {
+        for (bool chained = true; chained && work.tables > 0; --work.tables) {
             output const one = work.spare;
-            if (auto const next = memory_->load(one)) work.spare = output{*next};
+            auto const next = memory_->load(one);
+            chained = static_cast<bool>(next);
+            if (chained) work.spare = output{*next};
             allocator_->give(one, lg2_table);
         }
     }
@@ -175,7 +203,11 @@ private:
             output const entry_at = table_at + stage_.index(level, input{from}) * 8;
             auto const loaded = memory_->load(entry_at);
             if (!loaded) return fail(work, map_error::unreadable, from);
-            if (stage_.is_present(*loaded)) return write(work, level - 1, S::target(*loaded), from, to);
+            if (stage_.is_present(*loaded)) {
+                auto const below = follow({level, entry_at.value, *loaded});
+                if (!below) return fail(work, below.error(), from);
+                return write(work, below->level, below->table, from, to);
+            }
             if (is_page(work, level, from, to)) {
                 std::uint64_t const e = stage_.make_leaf(output{from + work.distance}, stage_.shift(level), work.with);
                 return put(work, entry_at, e, from);
@@ -184,6 +216,7 @@ private:
             auto const next = memory_->load(fresh);
             if (!next) return fail(work, map_error::unreadable, from);
             work.spare = output{*next};
+            --work.tables;
             for (std::uint64_t i = 0; i < low_mask(lg2_table); i += 8)
                 if (!memory_->store(fresh + i, 0)) return fail(work, map_error::unreadable, from);
             if (!write(work, level - 1, fresh, from, to)) return false;

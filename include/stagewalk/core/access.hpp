@@ -30,7 +30,8 @@ inline constexpr access read_write{3};   ///< Needs both rights: an atomic opera
 inline constexpr access execute{4};      ///< Fetches instructions.
 inline constexpr access privileged{8};   ///< With read or write: the requester claims supervisor privilege.
 inline constexpr access zero_length{16}; ///< With read: no byte is transferred (a PCIe flush read).
-/// Asks which rights there are: lacking the named ones is no fault. With write, a granted write counts as made (ATS).
+/// Asks which rights there are: lacking the named ones is no fault. With write, a granted write counts as made (ATS); without, a
+/// write that an unset dirty bit should see is not granted.
 inline constexpr access inquiring{32};
 
 } // namespace v0

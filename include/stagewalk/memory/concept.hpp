@@ -31,15 +31,27 @@ concept can_load = requires(M& m, typename M::address a) {
     noexcept->std::same_as<outcome<std::uint64_t, typename M::error>>;
 };
 
+/// Reports errors that are plain values: copied like bytes, with one to start from.
+template <class M>
+concept has_plain_error = std::default_initializable<typename M::error> && std::is_trivially_copyable_v<typename M::error>;
+
 /// Any fallible 64-bit loader, tagged with the address space that it serves.
 template <class M>
-concept memory = has_address_space<M> && can_load<M>;
+concept memory = has_address_space<M> && can_load<M> && has_plain_error<M>;
 
 /// Replaces 64 bits if they still are \c expected, which otherwise receives what was found, and says whether it did: a
 /// walk may set A/D bits.
 template <class M>
 concept updatable_memory = memory<M> && requires(M& m, typename M::address a, std::uint64_t& expected, std::uint64_t desired) {
     { m.compare_exchange(a, expected, desired) }
+    noexcept->std::same_as<outcome<bool, typename M::error>>;
+};
+
+/// Can say whether an update would be allowed, without making it. Memory that cannot be written at all and does not say so counts
+/// updates as made: a tool that looks at a dump judges them and goes on.
+template <class M>
+concept checks_updates = memory<M> && requires(M& m, typename M::address a) {
+    { m.check_update(a) }
     noexcept->std::same_as<outcome<bool, typename M::error>>;
 };
 
@@ -55,17 +67,17 @@ concept table_memory = updatable_memory<M> && requires(M& m, typename M::address
 };
 
 /// Finds memory page by page: a walk then asks for a word of a 4 KiB aligned page, and no bounds or alignment are left
-/// to check.
+/// to check. For stages whose tables are all aligned to 4 KiB.
 template <class M>
 concept windowed_memory = memory<M> && requires(M& m, typename M::address page, std::uint64_t word) {
     { m.load_in_page(page, word) }
     noexcept->std::same_as<outcome<std::uint64_t, typename M::error>>;
 };
 
-/// Says of itself that it is a view: a copy serves as well, so a walk may keep one in registers.
+/// Says of itself that it is a view (`is_view`, true): a copy serves as well, so a walk may keep one in registers.
 template <class M>
-concept view_memory = memory<M> && requires {
-    M::is_view;
+concept view_memory = memory<M const> && requires {
+    requires M::is_view;
 };
 
 /// \p M serves the addresses that \p Address stands for.

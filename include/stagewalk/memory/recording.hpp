@@ -36,6 +36,11 @@ public:
         return inner_->compare_exchange(a, expected, desired);
     }
 
+    /// Whether an update would be allowed, from memory that cannot be written and says so.
+    [[nodiscard]] constexpr outcome<bool, error> check_update(address a) noexcept requires checks_updates<M> {
+        return inner_->check_update(a);
+    }
+
     /// The number of loads since the last reset().
     [[nodiscard]] constexpr std::size_t loads() const { return loads_; }
     /// The number of compare-exchanges since the last reset().

@@ -27,6 +27,12 @@ struct translated_error {
     friend constexpr bool operator==(translated_error const&, translated_error const&) = default;
 };
 
+/// What a load needs of the translation before it: the right to read.
+struct needs_read {
+    /// As an access.
+    constexpr operator access() const { return read; }
+};
+
 /// Serves \p T's input addresses out of \p M: every address is translated for itself, then loaded.
 ///
 /// A stage-1 walk in a guest's memory, seen through stage 2, *is* the nested walk. Each descriptor's own address is
@@ -34,7 +40,8 @@ struct translated_error {
 /// It remembers why its last load failed, so two threads do not share one.
 /// \tparam T a translator whose output is what \p M serves; it is copied, so let it be a view such as `single`.
 /// \tparam M the memory behind the translation.
-template <class T, memory M>
+/// \tparam LoadNeeds becomes the access that a load needs: `needs_read`, or an `access` that is known at run time.
+template <class T, memory M, class LoadNeeds = needs_read>
     requires std::same_as<typename T::output, typename M::address>
 class translated {
 public:
@@ -44,7 +51,7 @@ public:
     /// \param translator translates every address.
     /// \param m the memory behind it, alive as long as this object.
     /// \param load_needs what a load needs of the translation; a unit that counts table reads as writes says read_write.
-    constexpr translated(T const& translator, M& m, access load_needs = read)
+    constexpr translated(T const& translator, M& m, LoadNeeds load_needs = {})
         : translator_{translator}, memory_{&m}, load_needs_{load_needs} {}
 
     /// The 64 bits at \p a.
@@ -69,6 +76,10 @@ public:
     [[nodiscard]] constexpr outcome<bool, error> check_update(address a) noexcept requires(!updatable_memory<M>) {
         auto const t = translator_.translate(a, write);
         if (!t) return failure{error{true, t.error(), {}}};
+        if constexpr (checks_updates<M>) {
+            auto const allowed = memory_->check_update(t->output);
+            if (!allowed) return failure{error{false, {}, allowed.error()}};
+        }
         return true;
     }
 
@@ -94,7 +105,7 @@ private:
 
     T translator_;
     M* memory_;
-    access load_needs_;
+    LoadNeeds load_needs_;
     error why_{};
 };
 

@@ -21,7 +21,8 @@ template <class Address, class Window>
 class windowed {
     using pointer = std::invoke_result_t<Window const&, Address>;
     static constexpr bool writable = !std::is_const_v<std::remove_pointer_t<pointer>>;
-    static_assert(std::is_pointer_v<pointer> && sizeof(std::remove_pointer_t<pointer>) == 8,
+    static_assert(std::is_pointer_v<pointer> && std::is_unsigned_v<std::remove_pointer_t<pointer>> &&
+                      sizeof(std::remove_pointer_t<pointer>) == 8,
                   "the window callable returns a pointer to 64-bit words");
     static_assert(detail::word_atomics<Address>,
                   "windowed needs lock-free 64-bit atomics, which this target lacks: use callback and supply load and "

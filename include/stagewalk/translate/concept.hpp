@@ -21,7 +21,7 @@ concept has_translator_types = requires {
 
 /// Translates one address for one access, never throwing: `single`, `nested`, and the user's own. Translators compose.
 template <class T>
-concept translator = has_translator_types<T> && requires(T& t, typename T::input in, access a) {
+concept translator = has_translator_types<T> && requires(T const& t, typename T::input in, access a) {
     { t.translate(in, a) }
     noexcept->std::same_as<outcome<translation<typename T::output>, typename T::fault_type>>;
 };

@@ -78,10 +78,31 @@ public:
         requires std::same_as<T2, single<S2, M>>
     constexpr nested(S1 const& s1, S2 const& s2, M& m) : nested{s1, T2{s2, m}, m} {}
 
-    /// Translates \p in for \p a through both.
+    /// Translates \p in for \p a through both. The update that the outer stage's leaf needs is made when the inner
+    /// translation has granted the access.
     [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
         tables through{detail::borrowed{second_}, *memory_};
-        auto first = walk(first_, through, in, a);
+        if constexpr (marking<S1>) {
+            for (unsigned restarts = 0;; ++restarts) {
+                owed_update owed;
+                auto both = go_on(walk_owing(first_, through, in, a, owed), in, a);
+                if (!both) return both;
+                typename tables::error error{};
+                settled const how = settle(through, owed, error);
+                if (how == settled::changed && restarts < max_restarts) continue;
+                if (how == settled::done) return both;
+                auto const failed = detail::failed_update<S1, tables>(first_, in, owed.of, error);
+                return failure{fault_type{Rule::report(failed.error())}};
+            }
+        } else {
+            return go_on(walk(first_, through, in, a), in, a);
+        }
+    }
+
+private:
+    // From the outer stage's answer through the inner translation.
+    [[nodiscard, gnu::always_inline]] constexpr outcome<translation<output>, fault_type>
+    go_on(walk_outcome<S1, tables> first, input in, access a) const noexcept {
         if (!first) [[unlikely]]
             return failure{fault_type{Rule::report(first.error())}};
         auto second = second_.translate(first->output, a);
@@ -91,10 +112,10 @@ public:
             return failure{fault_type{Rule::report(raw_fault{nested_by::output, outer, second.error()})}};
         }
         return translation<output>{second->output, Rule::merge(first->effective, second->effective),
-                                   first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size, passage::walked};
+                                   first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size,
+                                   second->by == passage::bypassed ? passage::walked : second->by};
     }
 
-private:
     S1 first_;
     T2 second_;
     M* memory_;

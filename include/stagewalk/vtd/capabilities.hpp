@@ -81,7 +81,7 @@ struct extended_capability_register : entry<64,                    // bits
 /// What is wrong with a pair of capability registers that no unit can have.
 enum class capability_error : std::uint8_t {
     none,                  ///< Nothing.
-    no_table_levels,       ///< SAGAW names no supported page-table depth.
+    no_table_levels,       ///< SAGAW names no supported depth of second-stage tables, and the unit has them.
     reserved_table_levels, ///< SAGAW bit 0 or 4 is set.
     large_pages,           ///< SSLPS is none of 0000b, 0001b, 0011b.
     domain_width,          ///< ND is 7.
@@ -147,7 +147,9 @@ struct capabilities {
     /// What no unit can have; \c none where the registers make sense.
     [[nodiscard]] constexpr capability_error contradiction() const {
         if ((cap.get<"SAGAW">() & 0x11) != 0) return capability_error::reserved_table_levels;
-        if (cap.get<"SAGAW">() == 0) return capability_error::no_table_levels;
+        // A unit in scalable mode may have first-stage tables alone.
+        bool const has_second_stage = has<"SSTS">() || !has<"SMTS">();
+        if (cap.get<"SAGAW">() == 0 && has_second_stage) return capability_error::no_table_levels;
         std::uint64_t const large = cap.get<"SSLPS">();
         if (large != 0 && large != 1 && large != 3) return capability_error::large_pages;
         if (cap.get<"ND">() == 7) return capability_error::domain_width;

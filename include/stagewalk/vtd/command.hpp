@@ -482,6 +482,9 @@ template <class Descriptor>
 }
 
 /// The translations of 2^\p lg2_pages pages of \p domain around \p at.
+/// \param domain the domain id.
+/// \param at an address anywhere in the range.
+/// \param lg2_pages AM.
 /// \param leaves_only IH: no table above the leaves has changed.
 [[nodiscard]] constexpr iotlb_command invalidate_iotlb(std::uint16_t domain, iova at, std::uint8_t lg2_pages, bool leaves_only) {
     iotlb_command d = invalidate_iotlb(domain);
@@ -502,6 +505,10 @@ template <class Descriptor>
 }
 
 /// The first-stage translations of 2^\p lg2_pages pages of one address space around \p at.
+/// \param domain the domain id.
+/// \param pasid the PASID, 20 bits.
+/// \param at an address anywhere in the range.
+/// \param lg2_pages AM.
 /// \param leaves_only IH: no table above the leaves has changed.
 [[nodiscard]] constexpr pasid_iotlb_command invalidate_pasid_iotlb(std::uint16_t domain, std::uint32_t pasid, iova at,
                                                                    std::uint8_t lg2_pages, bool leaves_only) {
@@ -537,6 +544,7 @@ template <class Descriptor>
 }
 
 /// Every translation that the device \p source keeps.
+/// \param source the device's requester id.
 /// \param outstanding how many such invalidations the device takes at a time (MIP).
 [[nodiscard]] constexpr device_tlb_command invalidate_device_tlb(std::uint16_t source, std::uint8_t outstanding) {
     auto d = detail::typed<device_tlb_command>();
@@ -548,7 +556,10 @@ template <class Descriptor>
 }
 
 /// 2^\p lg2_pages pages around \p at that the device \p source keeps.
+/// \param source the device's requester id.
 /// \param outstanding how many such invalidations the device takes at a time (MIP).
+/// \param at an address anywhere in the range.
+/// \param lg2_pages how many pages, as a logarithm: 0 to 52.
 [[nodiscard]] constexpr device_tlb_command invalidate_device_tlb(std::uint16_t source, std::uint8_t outstanding, iova at,
                                                                  std::uint8_t lg2_pages) {
     device_tlb_command d = invalidate_device_tlb(source, outstanding);
@@ -573,6 +584,8 @@ template <class Descriptor>
 }
 
 /// Completion: \p data is written to \p status, a multiple of 4, when all earlier descriptors are done.
+/// \param status where it is written.
+/// \param data what is written.
 /// \param fence FN: later descriptors start after it.
 [[nodiscard]] constexpr wait_command wait_and_write(std::uint64_t status, std::uint32_t data, bool fence) {
     auto d = detail::typed<wait_command>();
@@ -597,7 +610,11 @@ template <class Descriptor>
     return d;
 }
 /// 2^\p lg2_pages pages around \p at of \p pasid that the device \p source keeps.
+/// \param source the device's requester id.
+/// \param pasid the PASID, 20 bits.
 /// \param outstanding how many such invalidations the device takes at a time (MIP).
+/// \param at an address anywhere in the range.
+/// \param lg2_pages how many pages, as a logarithm: 0 to 52.
 [[nodiscard]] constexpr pasid_device_tlb_command invalidate_pasid_device_tlb(std::uint16_t source, std::uint32_t pasid,
                                                                              std::uint8_t outstanding, iova at,
                                                                              std::uint8_t lg2_pages) {
@@ -611,6 +628,8 @@ template <class Descriptor>
     return d;
 }
 /// Every translation of \p pasid that the device \p source keeps.
+/// \param source the device's requester id.
+/// \param pasid the PASID, 20 bits.
 /// \param outstanding how many such invalidations the device takes at a time (MIP).
 [[nodiscard]] constexpr pasid_device_tlb_command invalidate_pasid_device_tlb(std::uint16_t source, std::uint32_t pasid,
                                                                              std::uint8_t outstanding) {
@@ -621,6 +640,8 @@ template <class Descriptor>
     return d;
 }
 /// The answer to page group \p group of the device \p source.
+/// \param source the device's requester id.
+/// \param group PRGI, 9 bits.
 /// \param code RC: 0 success, 1 invalid request, 15 failure.
 /// \param pasid the request's PASID, 20 bits; none without one.
 /// \param has_pasid PP: whether the request had a PASID.

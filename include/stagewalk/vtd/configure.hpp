@@ -32,8 +32,11 @@ struct owed_commands {
 };
 
 /// Writes configuration entries of a unit.
-/// An entry that becomes present is complete in memory before its P bit; one that goes loses its P bit first, and is cleared when
-/// hardware no longer looks at it. A present entry is never changed in place: it goes, and comes.
+/// An entry that becomes present is complete in memory before its P bit; one that goes loses its P bit and nothing else, for
+/// hardware may be reading it: the rest may be written over once the owed invalidations are done. A present entry is never
+/// changed in place: it goes, and comes. The translations that a device itself keeps are the caller's to invalidate, after the
+/// owed ones.
+///
 /// \tparam M the memory that holds the tables.
 template <table_memory M>
 class configurator {
@@ -86,6 +89,27 @@ public:
     /// Takes the scalable context entry \p e of \p source at \p at away.
     constexpr result clear(address at, scalable_context_entry const& e, std::uint16_t source) {
         return go(at, e, [&](owed_commands& owed) { changed_context(owed, source); });
+    }
+    /// Takes the root entry \p e at \p at away.
+    constexpr result clear(address at, root_entry const& e) {
+        return go(at, e, [&](owed_commands& owed) { changed_everything(owed, false); });
+    }
+    /// Takes both halves of the scalable root entry \p e at \p at away.
+    constexpr result clear(address at, scalable_root_entry const& e) {
+        for (std::size_t w = 0; w < scalable_root_entry::words; ++w)
+            if (auto const stored = memory_->store(at + w * 8, e.word[w] & ~std::uint64_t{1}); !stored)
+                return failure{stored.error()};
+        memory_->publish(at, sizeof(e));
+        owed_commands owed;
+        changed_everything(owed, true);
+        return owed;
+    }
+    /// Takes the PASID directory entry \p e at \p at away.
+    constexpr result clear(address at, pasid_directory_entry const& e) {
+        return go(at, e, [&](owed_commands& owed) {
+            owed.add(invalidate_pasids());
+            owed.add(invalidate_iotlb());
+        });
     }
     /// Takes the PASID table entry \p e of \p pasid at \p at away.
     constexpr result clear(address at, pasid_table_entry const& e, std::uint32_t pasid) {

@@ -39,8 +39,10 @@ struct fault_record : entry<128,                         // bits
 /// \param r the request that was refused.
 [[nodiscard]] constexpr fault_record to_record(capabilities const& caps, fault<reason> const& f, request const& r) {
     fault_record record;
-    // Address bits above the widest supported table are forced to zero.
-    std::uint64_t const width = 12 + 9 * caps.deepest_second_stage();
+    // Address bits above the widest supported table are forced to zero; a unit may have first-stage tables alone.
+    std::uint64_t const first = caps.cap.get<"FS5LP">() != 0 ? 5 : 4;
+    std::uint64_t const second = caps.deepest_second_stage();
+    std::uint64_t const width = 12 + 9 * (second != 0 ? second : first);
     record.set<"FI">(r.address.value & low_mask(width));
     record.set<"SID">(r.source);
     record.set<"FR">(static_cast<std::uint64_t>(f.code));

@@ -142,7 +142,7 @@ public:
         /// Whether entry \p e of \p level maps a page and grants what is needed.
         [[nodiscard, gnu::always_inline]] constexpr bool maps(std::uint64_t level, std::uint64_t e) const {
             if (level == 0) return (e & page_mask) == page_want;
-            if (level > 2 || page_mask == 0 || !of->is_leaf(level, e)) return false;
+            if (level > 2 || page_want == nothing_at_all || !of->is_leaf(level, e)) return false;
             return (e & ((trusts ? 0 : of->reserved(level, true) | of->beyond_second_stage_) | page_want)) == page_want;
         }
     };
@@ -190,16 +190,12 @@ public:
 
     /// The fast lane for a request that needs \p a.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane lane(access a) const {
-        std::uint64_t const table = wants(a, false);
-        std::uint64_t const page = wants(a, true);
         std::uint64_t const bad = beyond_host_ | beyond_second_stage_;
-        return {looks_at(bad | page_size, table), table, looks_at(bad, page), page, this, false};
+        return lane_over(bad | page_size, bad, a, false);
     }
     /// The fast lane for tables that we wrote.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane trusting_lane(access a) const {
-        std::uint64_t const table = wants(a, false);
-        std::uint64_t const page = wants(a, true);
-        return {looks_at(page_size, table), table, looks_at(0, page), page, this, true};
+        return lane_over(page_size, 0, a, true);
     }
 
     /// The law (VT-d 3.6 and chapter 7): presence, reserved bits, the reach of a nested entry, U/S at once, and R/W of
@@ -254,8 +250,8 @@ public:
     /// What the page of 2^\p lg2 bytes that \p e maps grants to a requester like that of \p a.
     [[nodiscard]] constexpr attributes leaf_attributes(std::uint64_t e, std::uint64_t lg2, path const& p, access a) const {
         std::uint64_t const pat = lg2 > 12 ? (e & large_pat) >> 5 : e & page_pat;
-        return attributes::from_bits(read.bits | (grants_write(p, a) ? write.bits : 0) | (e & cache_bits) | pat |
-                                     ((p.rights & user) != 0 ? 0 : privileged_only));
+        return attributes::from_bits(read.bits | (grants_write(p, a) && !is_kept_clean(e, a) ? write.bits : 0) |
+                                     (e & cache_bits) | pat | ((p.rights & user) != 0 ? 0 : privileged_only));
     }
 
     /// Whether \p e is anything but absent.
@@ -316,16 +312,23 @@ private:
         return !a.covers(privileged) || options_.write_protect;
     }
     [[nodiscard]] constexpr bool grants_write(path const& p, access a) const { return (p.rights & writable) != 0 || !binds(a); }
-    // The mask of a lane: what is reserved and what is wanted. Where everything is wanted it is empty, so that nobody is served:
-    // not even by an entry of all ones.
-    [[nodiscard, gnu::always_inline]] static constexpr std::uint64_t looks_at(std::uint64_t bad, std::uint64_t want) {
-        return want == ~std::uint64_t{0} ? 0 : bad | want;
+    // Who only asks, and not for writing, leaves D as it is: writing to a page whose D is clear would go unseen.
+    [[nodiscard, gnu::always_inline]] static constexpr bool is_kept_clean(std::uint64_t e, access a) {
+        return (a.bits & (inquiring.bits | write.bits)) == inquiring.bits && (e & dirty) == 0;
     }
-    // What the fast lane wants to find set: everything for who needs nothing, or only asks.
-    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t wants(access a, bool leaf) const {
-        if (a == none || a.covers(inquiring)) return ~std::uint64_t{0};
-        return present | used() | (a.covers(privileged) ? 0 : user) | (a.covers(write) && binds(a) ? writable : 0) |
-               (leaf && a.covers(write) ? dirty : 0);
+    // What the fast lane wants of an entry that it must not take: all bits set. No mask has the bits that software may use, so
+    // no entry under a mask equals it.
+    static constexpr std::uint64_t nothing_at_all = ~std::uint64_t{0};
+
+    // Who needs nothing, or only asks, is not served.
+    [[nodiscard, gnu::always_inline]] constexpr fast_lane lane_over(std::uint64_t bad_table, std::uint64_t bad_page, access a,
+                                                                    bool trusts) const {
+        bool const nobody = a == none || a.covers(inquiring);
+        std::uint64_t const table =
+            present | used() | (a.covers(privileged) ? 0 : user) | (a.covers(write) && binds(a) ? writable : 0);
+        std::uint64_t const page = table | (a.covers(write) ? dirty : 0);
+        return {
+            bad_table | table, nobody ? nothing_at_all : table, bad_page | page, nobody ? nothing_at_all : page, this, trusts};
     }
 
     Output root_;

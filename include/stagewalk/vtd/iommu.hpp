@@ -29,7 +29,9 @@ namespace vtd {
 
 /// How a unit is set up, beside its capabilities and its root table.
 struct settings {
-    bool enabled{true};          ///< GSTS.TES. A unit that is off lets untranslated requests pass.
+    /// GSTS.TES. A unit that is off lets untranslated requests pass, writes to FEEx_xxxxh too: whether they are interrupts to
+    /// remap is then for the caller to say.
+    bool enabled{true};
     bool interrupt_ranges{true}; ///< Whether FEEx_xxxxh is special. A tool that looks at tables alone turns it off.
     policy rules{};              ///< The points that the manual leaves open.
 
@@ -107,11 +109,27 @@ public:
     /// \param m the memory that holds the tables, alive as long as this object.
     /// \param set how the unit is set up.
     constexpr iommu(capabilities const& caps, root_table_address root, M& m, settings set = {})
-        : caps_{without_host_permission(caps)}, root_{root}, memory_{&m}, settings_{set},
-          mode_fault_{judge_mode(caps_, root)}, bad_root_{root_entry::reserved(0) | caps_.beyond_host()},
-          bad_context_{context_entry::reserved(0) | caps_.beyond_host(),
+        : caps_{without_host_permission(caps)}, root_{root}, memory_{&m}, settings_{set}, mode_fault_{judge_mode(caps_, root)},
+          beyond_host_{caps_.beyond_host()}, bad_root_{root_entry::reserved(0) | beyond_host_},
+          bad_context_{context_entry::reserved(0) | beyond_host_,
                        context_entry::reserved(1) | (context_entry::mask<"DID">() & ~(low_mask(caps_.domain_id_width()) << 8))},
-          legacy_{{caps_, 3, output{}, {set.rules}}, {caps_, 4, output{}, {set.rules}}, {caps_, 5, output{}, {set.rules}}} {}
+          legacy_{{caps_, 3, output{}, {set.rules}}, {caps_, 4, output{}, {set.rules}}, {caps_, 5, output{}, {set.rules}}},
+          second_{{caps_, 3, output{}, scalable_options()},
+                  {caps_, 4, output{}, scalable_options()},
+                  {caps_, 5, output{}, scalable_options()}},
+          nested_second_{{caps_, 3, output{}, scalable_options()},
+                         {caps_, 4, output{}, scalable_options()},
+                         {caps_, 5, output{}, scalable_options()}} {
+        for (std::size_t w = 0; w < scalable_context_entry::words; ++w)
+            bad_scalable_context_[w] = scalable_context_entry::reserved_with(w, caps_);
+        for (std::uint64_t kind = 0; kind < 8; ++kind) {
+            pasid_table_entry e;
+            e.set<"PGTT">(kind);
+            for (std::size_t w = 0; w < pasid_table_entry::words; ++w)
+                bad_pasid_[kind][w] = e.reserved_with(w, caps_, set.rules.unused);
+            has_kind_[kind] = supports(e.kind());
+        }
+    }
 
     /// The capabilities.
     [[nodiscard]] constexpr capabilities const& caps() const { return caps_; }
@@ -139,13 +157,19 @@ public:
         if (settings_.interrupt_ranges && !r.has_pasid() && interrupt_range<input>.contains(r.address)) [[unlikely]] {
             if (r.type == request_type::untranslated || r.type == request_type::translation) return interrupt(r);
         }
-        auto found = find(r, trace);
+        if (reason const bad = judge_mode(r); bad != reason::none) [[unlikely]]
+            return refuse(r, bad, fault_at::context, false);
+        if (mode() == table_mode::scalable) return stagewalk::detail::apart(translate_scalable(r, trace));
+        auto found = find_legacy(r, trace);
         if (!found) [[unlikely]]
             return failure{found.error()};
-        return through(*found, r, trace);
+        if (!uses_tables(*found, r)) [[unlikely]]
+            return without_tables(*found, r);
+        return through_legacy(*found, r, trace);
     }
 
-    /// Finds what the device of \p r is bound to, without a look at its page tables; the address and the access do not matter.
+    /// Finds what the device of \p r is bound to, without a look at its page tables. The address does not matter, nor whether the
+    /// unit is on; of the access, only what may be refused before a walk (privileged, execute).
     [[nodiscard]] constexpr outcome<binding, fault_type> find(request const& r) const noexcept {
         no_trace trace;
         return find(r, trace);
@@ -156,16 +180,14 @@ public:
         return legacy_[b.second_levels - 3].with_root(output{b.second_root});
     }
     /// The page tables of a binding of kind `second_stage`.
-    [[nodiscard]] constexpr scalable_stage second_stage_of(binding const& b) const {
-        return {caps_, b.second_levels, output{b.second_root}, second_options(b)};
-    }
+    [[nodiscard]] constexpr scalable_stage second_stage_of(binding const& b) const { return pointed(second_, b); }
     /// The page tables of a binding of kind `first_stage`.
     [[nodiscard]] constexpr process_stage first_stage_of(binding const& b) const {
         return {caps_, b.first_levels, output{b.first_root}, {b.write_protect, b.extended_accessed, b.walks_snoop, 64}};
     }
     /// The second stage of a binding of kind `nested`.
     [[nodiscard]] constexpr nested_second_stage nested_second_stage_of(binding const& b) const {
-        return {caps_, b.second_levels, output{b.second_root}, second_options(b)};
+        return pointed(nested_second_, b);
     }
     /// The first stage of a binding of kind `nested`.
     [[nodiscard]] constexpr nested_first_stage nested_first_stage_of(binding const& b) const {
@@ -221,8 +243,8 @@ private:
     }
 
     template <class Trace>
-    [[nodiscard, gnu::noinline]] constexpr outcome<binding, fault_type> find_scalable(request const& r,
-                                                                                      Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr outcome<binding, fault_type> find_scalable(request const& r,
+                                                                                           Trace& trace) const noexcept {
         // Scalable root entry, one half of it.
         std::uint64_t const root_at = root_.get<"RTA">() + (r.source >> 8) * sizeof(scalable_root_entry);
         scalable_root_entry root;
@@ -265,7 +287,7 @@ private:
         quiet = quiet || directory.get<"FPD">() != 0;
         if (directory.get<"P">() == 0) [[unlikely]]
             return refuse(r, reason::pasid_directory_not_present, fault_at::context, quiet, directory_at, directory.word[0]);
-        if ((directory.word[0] & (pasid_directory_entry::reserved() | caps_.beyond_host())) != 0) [[unlikely]]
+        if ((directory.word[0] & (pasid_directory_entry::reserved() | beyond_host_)) != 0) [[unlikely]]
             return refuse(r, reason::pasid_directory_reserved, fault_at::context, quiet, directory_at, directory.word[0]);
 
         // PASID table entry.
@@ -315,17 +337,16 @@ private:
         return reason::root_pointer_invalid;
     }
     // The mode against the request (RTA.2, RTA.3, RTA.5).
-    [[nodiscard]] constexpr reason judge_mode(request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr reason judge_mode(request const& r) const {
         if (mode_fault_ != reason::none) return mode_fault_;
         if (mode() == table_mode::legacy && r.type == request_type::page) return reason::page_request_in_legacy_mode;
         if (mode() == table_mode::legacy && r.has_pasid()) return reason::pasid_in_legacy_mode;
-        if (r.access.covers(execute) && r.type != request_type::page && caps_.major_version() >= 8)
-            return reason::execute_unsupported;
+        if (is_execute(r) && r.type != request_type::page && caps_.major_version() >= 8) return reason::execute_unsupported;
         return reason::none;
     }
 
     // The context entry in the manual's order (LCT.2 to LCT.5).
-    [[nodiscard]] constexpr reason judge_context(context_entry const& c, request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr reason judge_context(context_entry const& c, request const& r) const {
         if (c.get<"P">() == 0) return reason::context_not_present;
         if (((c.word[0] & bad_context_[0]) | (c.word[1] & bad_context_[1])) != 0) return reason::context_reserved;
         bool const device_tlb = c.type() == translation_type::device_tlb;
@@ -339,20 +360,19 @@ private:
         return reason::none;
     }
 
-    [[nodiscard]] constexpr bool has_bad_half(scalable_root_entry const& root, std::size_t used) const {
+    [[nodiscard, gnu::always_inline]] constexpr bool has_bad_half(scalable_root_entry const& root, std::size_t used) const {
         for (std::size_t half = 0; half < 2; ++half) {
             if (half != used && settings_.rules.root == root_halves::used) continue;
             bool const present = (root.word[half] & 1) != 0;
-            if (present && (root.word[half] & (scalable_root_entry::reserved(half) | caps_.beyond_host())) != 0) return true;
+            if (present && (root.word[half] & (scalable_root_entry::reserved(half) | beyond_host_)) != 0) return true;
         }
         return false;
     }
 
     // The scalable context entry in the manual's order (SCT.2 to SCT.10).
-    [[nodiscard]] constexpr reason judge_context(scalable_context_entry const& c, request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr reason judge_context(scalable_context_entry const& c, request const& r) const {
         if (c.get<"P">() == 0) return reason::scalable_context_not_present;
-        for (std::size_t w = 0; w < scalable_context_entry::words; ++w)
-            if ((c.word[w] & scalable_context_entry::reserved_with(w, caps_)) != 0) return reason::scalable_context_reserved;
+        if (has_bits_of(c.word, bad_scalable_context_)) return reason::scalable_context_reserved;
         bool const device_tlb = c.get<"DTE">() != 0;
         if ((!device_tlb && c.get<"PRE">() != 0) || c.get<"RID_PASID">() > c.last_pasid() ||
             (c.get<"EPTR">() != 0 && c.get<"PASIDE">() == 0))
@@ -374,78 +394,74 @@ private:
     }
 
     // The PASID table entry in the manual's order (SPT.2 to SPT.6).
-    [[nodiscard]] constexpr reason judge_pasid(pasid_table_entry const& p, request const& r, bool privileged_request) const {
+    [[nodiscard, gnu::always_inline]] constexpr reason judge_pasid(pasid_table_entry const& p, request const& r,
+                                                                   bool privileged_request) const {
         if (p.get<"P">() == 0) return reason::pasid_entry_not_present;
-        for (std::size_t w = 0; w < pasid_table_entry::words; ++w)
-            if ((p.word[w] & p.reserved_with(w, caps_, settings_.rules.unused)) != 0) return reason::pasid_entry_reserved;
-        bool supported = false;
-        switch (p.kind()) {
-        case pasid_translation::first_stage: supported = caps_.has<"FSTS">(); break;
-        case pasid_translation::second_stage: supported = caps_.has<"SSTS">(); break;
-        case pasid_translation::nested: supported = caps_.has<"NEST">(); break;
-        case pasid_translation::pass_through: supported = caps_.has<"PT">(); break;
-        }
-        if (!supported) return reason::pasid_entry_invalid;
+        if (has_bits_of(p.word, bad_pasid_[p.get<"PGTT">()])) return reason::pasid_entry_reserved;
+        if (!has_kind_[p.get<"PGTT">()]) return reason::pasid_entry_invalid;
         if (p.uses_second_stage() && !caps_.second_stage_levels(p.second_stage_levels())) return reason::pasid_entry_invalid;
         if (p.uses_first_stage() && (p.get<"FSPM">() > 1 || (p.get<"FSPM">() == 1 && caps_.cap.get<"FS5LP">() == 0)))
             return reason::pasid_entry_invalid;
         if (p.kind() == pasid_translation::nested && p.get<"FSPTPTR">() > low_mask(second_stage_width(p.second_stage_levels())))
             return reason::pasid_entry_invalid;
         if (r.type == request_type::page) return reason::none;
-        if (r.access.covers(execute) && !caps_.has<"ERS">()) return reason::execute_disabled;
+        if (is_execute(r) && !caps_.has<"ERS">()) return reason::execute_disabled;
         if (privileged_request && p.get<"SRE">() == 0) return reason::supervisor_disabled;
         return reason::none;
     }
 
     // --- using it ----------------------------------------------------------------------------------------------------
 
+    // Scalable mode, out of line and with a request of its own: legacy mode then keeps the caller's in registers.
     template <class Trace>
-    [[nodiscard, gnu::always_inline]] constexpr answer through(binding const& b, request const& r, Trace& trace) const noexcept {
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer translate_scalable(request r, Trace& trace) const noexcept {
+        auto found = find_scalable(r, trace);
+        if (!found) [[unlikely]]
+            return failure{found.error()};
+        if (!uses_tables(*found, r)) [[unlikely]]
+            return without_tables(*found, r);
+        switch (found->kind) {
+        case binding_kind::second_stage: return through_stage(second_stage_of(*found), *found, r, trace);
+        case binding_kind::first_stage: return through_stage(first_stage_of(*found), *found, r, trace);
+        default: return through_nested(*found, r, trace);
+        }
+    }
+
+    // A page request, a translated request and pass-through have nothing to do with page tables.
+    [[nodiscard, gnu::always_inline]] static constexpr bool uses_tables(binding const& b, request const& r) {
+        return r.type != request_type::page && r.type != request_type::translated && b.kind != binding_kind::pass_through;
+    }
+
+    // Checks no rights.
+    [[nodiscard, gnu::always_inline]] constexpr answer without_tables(binding const& b, request const& r) const noexcept {
         if (r.type == request_type::page) return translation<output>{output{r.address.value}, {}, 64, passage::queued};
-        // No page tables: a translated request, or pass-through. Neither checks rights.
-        if (r.type == request_type::translated || b.kind == binding_kind::pass_through) {
-            if ((r.address.value & caps_.beyond_host()) != 0)
-                return refuse(r, b.scalable ? reason::output_beyond_host : reason::address_beyond_width, fault_at::input,
-                              b.quiet);
-            if (settings_.interrupt_ranges && interrupt_range<input>.contains(r.address) && r.type != request_type::translation)
-                return refuse(r, interrupt_output(b), fault_at::input, b.quiet);
-            return bypass(r);
-        }
-        switch (b.kind) {
-        case binding_kind::legacy_second_stage: return through_legacy(b, r, trace);
-        case binding_kind::second_stage: return through_stage(second_stage_of(b), b, r, trace);
-        case binding_kind::first_stage: return through_stage(first_stage_of(b), b, r, trace);
-        default: return through_nested(b, r, trace);
-        }
+        if ((r.address.value & beyond_host_) != 0)
+            return refuse(r, b.scalable ? reason::output_beyond_host : reason::address_beyond_width, fault_at::input, b.quiet);
+        if (settings_.interrupt_ranges && interrupt_range<input>.contains(r.address) && r.type != request_type::translation)
+            return refuse(r, interrupt_output(b), fault_at::input, b.quiet);
+        return bypass(r);
     }
 
     template <class Trace>
     [[nodiscard, gnu::always_inline]] constexpr answer through_legacy(binding const& b, request const& r,
                                                                       Trace& trace) const noexcept {
-        legacy_stage const& s = legacy_[b.second_levels - 3];
-        output const root{b.second_root};
-        auto walked = [&] {
-            if constexpr (std::is_same_v<Trace, no_trace>) {
-                return stagewalk::detail::walk_from(s, *memory_, root, r.address, needs(b, r));
-            } else {
-                return walk(s.with_root(root), *memory_, r.address, needs(b, r), trace);
-            }
-        }();
+        auto walked = walk_legacy(legacy_[b.second_levels - 3], output{b.second_root}, r.address, needs(b, r), trace);
         if (!walked) [[unlikely]]
-            return quieten(own_fault(walked.error()), r, b.quiet);
+            return quieten(own_fault(walked.error()), r.type, b.quiet);
         if (lands_in_interrupt_range(*walked, r)) [[unlikely]]
             return refuse(r, interrupt_output(b), fault_at::input, b.quiet, 0, 0, legacy_stage::number);
         return *walked;
     }
 
     template <class S, class Trace>
-    [[nodiscard]] constexpr answer through_stage(S const& s, binding const& b, request const& r, Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr answer through_stage(S const& s, binding const& b, request const& r,
+                                                                     Trace& trace) const noexcept {
         access const need = needs(b, r);
         for (unsigned restarts = 0;; ++restarts) {
             owed_update owed;
-            auto const walked = walk_with(s, r.address, need, owed, trace);
+            auto walked = walk_with(s, r.address, need, owed, trace);
             if (!walked) [[unlikely]]
-                return quieten(own_fault(walked.error()), r, b.quiet);
+                return quieten(own_fault(walked.error()), r.type, b.quiet);
             if (lands_in_interrupt_range(*walked, r)) [[unlikely]]
                 return refuse(r, interrupt_output(b), fault_at::input, b.quiet, 0, 0, S::number);
             if constexpr (marking<S>) {
@@ -453,33 +469,44 @@ private:
                 settled const how = settle(*memory_, owed, error);
                 if (how == settled::changed && restarts < max_restarts) continue;
                 if (how != settled::done)
-                    return quieten(fault_of<S>(s.update_failed(), fault_at::table, r.address, owed.of), r, b.quiet);
+                    return quieten(fault_of<S>(s.update_failed(), fault_at::table, r.address, owed.of), r.type, b.quiet);
             }
             return *walked;
         }
     }
 
     template <class Trace>
-    [[nodiscard]] constexpr answer through_nested(binding const& b, request const& r, Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr answer through_nested(binding const& b, request const& r,
+                                                                      Trace& trace) const noexcept {
         access const need = needs(b, r);
         nested_walk<input, M, Trace> both{nested_first_stage_of(b), nested_second_stage_of(b), *memory_, trace};
         for (unsigned restarts = 0;; ++restarts) {
             nested_updates owed;
-            auto const walked = both.translate(r.address, need, owed);
+            auto walked = both.translate(r.address, need, owed);
             if (!walked) [[unlikely]]
-                return quieten(own_fault(walked.error()), r, b.quiet);
+                return quieten(own_fault(walked.error()), r.type, b.quiet);
             if (lands_in_interrupt_range(*walked, r)) [[unlikely]]
                 return refuse(r, interrupt_output(b), fault_at::input, b.quiet, 0, 0, fault_stage::second);
             fault_type why;
             settled const how = both.settle_both(r.address, owed, why);
             if (how == settled::changed && restarts < max_restarts) continue;
-            if (how != settled::done) return quieten(why, r, b.quiet);
+            if (how != settled::done) return quieten(why, r.type, b.quiet);
             return *walked;
         }
     }
 
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr auto walk_legacy(legacy_stage const& s, output root, input at, access need,
+                                                                 Trace& trace) const noexcept {
+        if constexpr (std::is_same_v<Trace, no_trace>) {
+            return stagewalk::detail::walk_from(s, *memory_, root, at, need);
+        } else {
+            return walk(s.with_root(root), *memory_, at, need, trace);
+        }
+    }
     template <class S, class Trace>
-    [[nodiscard]] constexpr auto walk_with(S const& s, input at, access need, owed_update& owed, Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr auto walk_with(S const& s, input at, access need, owed_update& owed,
+                                                               Trace& trace) const noexcept {
         if constexpr (std::is_same_v<Trace, no_trace>) {
             return walk_owing(s, *memory_, at, need, owed);
         } else {
@@ -489,18 +516,18 @@ private:
 
     // What a request needs of the tables. A translation request asks what there is, writing included unless it says no-write to
     // a unit that listens.
-    [[nodiscard]] constexpr access needs(binding const& b, request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr access needs(binding const& b, request const& r) const {
         access need = r.access & read_write;
         if (r.access.covers(execute)) need = need | read;
-        if (r.type == request_type::translation)
-            need = r.no_write && caps_.has<"NWFS">() ? inquiring | read : inquiring | read_write;
+        if (r.type == request_type::translation) need = is_no_write(r) ? inquiring | read : inquiring | read_write;
         if (r.bytes == 0) need = need | zero_length;
         if (b.privileged) need = need | privileged;
         return need;
     }
 
     // An access counts with its very bytes, a translation request with the whole page that it is given.
-    [[nodiscard]] constexpr bool lands_in_interrupt_range(translation<output> const& t, request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr bool lands_in_interrupt_range(translation<output> const& t,
+                                                                              request const& r) const {
         if (!settings_.interrupt_ranges) return false;
         std::uint64_t const mask = r.type == request_type::translation ? t.offset_mask() : 0;
         auto const reached = range<output>::between(output{t.output.value & ~mask}, output{t.output.value | mask});
@@ -516,12 +543,12 @@ private:
     }
 
     // A request without PASID to FEEx_xxxxh (VT-d 3.14).
-    [[nodiscard]] constexpr answer interrupt(request const& r) const {
+    [[nodiscard, gnu::always_inline]] constexpr answer interrupt(request const& r) const {
         bool const reads = r.access.covers(read);
         bool const writes = r.access.covers(write);
         translation<output> answered{output{r.address.value}, {}, 64, passage::interrupt};
         if (r.type == request_type::translation) {
-            if (!r.no_write) answered.effective = write;
+            if (!is_no_write(r)) answered.effective = write;
             return answered;
         }
         if (writes && !reads && r.bytes == 4 && r.address.value % 4 == 0) {
@@ -532,13 +559,20 @@ private:
         return refuse(r, reason::interrupt_request_illegal, fault_at::input, false);
     }
 
+    // What the flags of a request say to this unit: it may not know no-write, and an execute request carries a PASID.
+    [[nodiscard]] constexpr bool is_no_write(request const& r) const { return r.no_write && caps_.has<"NWFS">(); }
+    [[nodiscard]] static constexpr bool is_execute(request const& r) { return r.has_pasid() && r.access.covers(execute); }
+
     // --- small things ------------------------------------------------------------------------------------------------
 
-    // Reads an entry once, word by word.
+    // Reads an entry once, word by word. Its address is a multiple of its size: it lies within a page.
     template <std::size_t N>
     [[nodiscard, gnu::always_inline]] constexpr bool load(std::uint64_t at, std::uint64_t (&words)[N]) const noexcept {
+        stagewalk::detail::fast_memory<M> memory = *memory_;
+        output const page{at & ~low_mask(12)};
+        std::uint64_t const first = (at & low_mask(12)) / 8;
         for (std::size_t i = 0; i < N; ++i) {
-            auto const loaded = memory_->load(output{at + i * 8});
+            auto loaded = stagewalk::detail::load_entry(memory, page, first + i);
             if (!loaded) [[unlikely]]
                 return false;
             words[i] = *loaded;
@@ -546,9 +580,37 @@ private:
         return true;
     }
 
-    [[nodiscard]] constexpr second_stage_options second_options(binding const& b) const {
+    // Whether an entry has any of the bits \p bad.
+    template <std::size_t N>
+    [[nodiscard, gnu::always_inline]] static constexpr bool has_bits_of(std::uint64_t const (&words)[N],
+                                                                        std::uint64_t const (&bad)[N]) {
+        std::uint64_t found = 0;
+        for (std::size_t i = 0; i < N; ++i)
+            found |= words[i] & bad[i];
+        return found != 0;
+    }
+
+    // What all second stages of scalable mode have in common.
+    [[nodiscard]] constexpr second_stage_options scalable_options() const {
         bool const alternate = root_.get<"SSIRWE">() != 0 && caps_.has<"SSIRWS">();
-        return {settings_.rules, b.accessed_dirty, b.walks_snoop, b.memory_types, alternate};
+        return {settings_.rules, false, true, false, alternate};
+    }
+    // The stage of a binding, from the prototype of its depth.
+    template <class S>
+    [[nodiscard, gnu::always_inline]] static constexpr S pointed(S const (&prototypes)[3], binding const& b) {
+        return prototypes[b.second_levels - 3]
+            .with_root(output{b.second_root})
+            .with_options(b.accessed_dirty, b.walks_snoop, b.memory_types);
+    }
+
+    [[nodiscard]] constexpr bool supports(pasid_translation kind) const {
+        switch (kind) {
+        case pasid_translation::first_stage: return caps_.has<"FSTS">();
+        case pasid_translation::second_stage: return caps_.has<"SSTS">();
+        case pasid_translation::nested: return caps_.has<"NEST">();
+        case pasid_translation::pass_through: return caps_.has<"PT">();
+        }
+        return false;
     }
 
     // min(MGAW, AGAW) in bits.
@@ -562,15 +624,23 @@ private:
         return caps;
     }
 
-    [[nodiscard, gnu::cold]] static constexpr failure<fault_type> refuse(request const& r, reason code, fault_at at, bool quiet,
-                                                                         std::uint64_t descriptor = 0, std::uint64_t entry = 0,
-                                                                         fault_stage stage = fault_stage::configuration) {
-        return quieten({code, stage, at, no_level, true, r.address.value, 0, descriptor, entry, 0}, r, quiet);
+    // What a refusal needs of the request is handed on by value: a request whose address a cold function knows would
+    // live in memory on the hot path too.
+    [[nodiscard, gnu::always_inline]] static constexpr failure<fault_type>
+    refuse(request const& r, reason code, fault_at at, bool quiet, std::uint64_t descriptor = 0, std::uint64_t entry = 0,
+           fault_stage stage = fault_stage::configuration) {
+        return refuse(r.address, r.type, quiet, code, at, stage, descriptor, entry);
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] static constexpr failure<fault_type>
+    refuse(input address, request_type type, bool quiet, reason code, fault_at at, fault_stage stage, std::uint64_t descriptor,
+           std::uint64_t entry) {
+        return quieten({code, stage, at, no_level, true, address.value, 0, descriptor, entry, 0}, type, quiet);
     }
 
     // A fault that an FPD bit suppresses, or that ATS tells the device about, is not recorded.
-    [[nodiscard, gnu::cold]] static constexpr failure<fault_type> quieten(fault_type f, request const& r, bool quiet) {
-        f.reported = f.code != reason::none && !(quiet && is_qualified(f.code)) && !is_recoverable(f.code, r.type);
+    [[nodiscard, gnu::cold, gnu::noinline]] static constexpr failure<fault_type> quieten(fault_type f, request_type type,
+                                                                                         bool quiet) {
+        f.reported = f.code != reason::none && !(quiet && is_qualified(f.code)) && !is_recoverable(f.code, type);
         return failure{f};
     }
 
@@ -579,9 +649,15 @@ private:
     M* memory_;
     settings settings_;
     reason mode_fault_;            // what every request gets, if the mode is none that the unit has
+    std::uint64_t beyond_host_;    // the address bits that the host does not have
     std::uint64_t bad_root_;       // the reserved bits of a legacy root entry's low word
     std::uint64_t bad_context_[2]; // those of a legacy context entry
     legacy_stage legacy_[3];       // by depth
+    std::uint64_t bad_scalable_context_[scalable_context_entry::words]{}; // the reserved bits of a scalable context entry
+    std::uint64_t bad_pasid_[8][pasid_table_entry::words]{};              // those of a PASID table entry, by PGTT
+    bool has_kind_[8]{};                                                  // which PGTT the unit supports
+    scalable_stage second_[3];                                            // by depth
+    nested_second_stage nested_second_[3];                                // by depth
 };
 
 } // namespace vtd

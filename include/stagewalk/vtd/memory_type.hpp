@@ -46,6 +46,7 @@ enum class memory_type : std::uint8_t {
 }
 
 /// The memory type of an access through binding \p b (VT-d 3.10).
+/// \param b what the device is bound to.
 /// \param first the first stage's attributes, where it has one.
 /// \param second the second stage's attributes, where it has one.
 /// \param range_type the type that the MTRRs give the output address.
@@ -66,6 +67,8 @@ enum class memory_type : std::uint8_t {
 }
 
 /// Whether an access through binding \p b with attributes \p a is snooped.
+/// \param b what the device is bound to.
+/// \param a the translation's attributes.
 /// \param no_snoop the request's own NS attribute.
 [[nodiscard]] constexpr bool is_snooped(binding const& b, attributes a, bool no_snoop) {
     bool const second =

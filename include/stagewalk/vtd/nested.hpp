@@ -92,7 +92,7 @@ public:
     /// Translates \p in for \p a; the updates of both leaves are left in \p owed.
     [[nodiscard]] constexpr outcome<translation<output>, fault<reason>> translate(Input in, access a,
                                                                                   nested_updates& owed) noexcept {
-        auto const first = traced([&](auto&... t) { return walk_owing(first_, tables_, in, a, owed.first, t...); });
+        auto first = traced([&](auto&... t) { return walk_owing(first_, tables_, in, a, owed.first, t...); });
         if (!first) [[unlikely]]
             return failure{report_nested({first.error().by, first.error().outer, own_fault(first.error().inner)})};
         // Privilege is the first stage's affair. Who only asks does not dirty what the first stage does not grant.
@@ -115,7 +115,9 @@ public:
                                    first->lg2_size < second->lg2_size ? first->lg2_size : second->lg2_size, passage::walked};
     }
 
-    /// Makes both updates.
+    /// Makes both updates, the second stage's first.
+    /// \param in the input address that was walked.
+    /// \param owed what the walk has left.
     /// \param why receives the fault if one of them is refused.
     [[nodiscard]] constexpr settled settle_both(Input in, nested_updates const& owed, fault<reason>& why) noexcept {
         typename M::error failed{};
@@ -164,7 +166,7 @@ private:
     inner_stage second_;
     M* memory_;
     Trace* trace_;
-    translated<table_view, M> tables_;
+    translated<table_view, M, access> tables_;
 };
 
 } // namespace vtd

@@ -137,7 +137,7 @@ public:
         /// Whether entry \p e of \p level maps a page and grants what is needed.
         [[nodiscard, gnu::always_inline]] constexpr bool maps(std::uint64_t level, std::uint64_t e) const {
             if (level == 0) return (e & page_mask) == page_want;
-            if (level > 2 || page_mask == 0 || !of->is_leaf(level, e)) return false;
+            if (level > 2 || (page_want & ~page_mask) != 0 || !of->is_leaf(level, e)) return false;
             return (e & ((trusts ? 0 : of->reserved(level, true)) | page_want)) == page_want;
         }
     };
@@ -211,15 +211,11 @@ public:
 
     /// The fast lane for a request that needs \p a.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane lane(access a) const {
-        std::uint64_t const table = wants(a, false);
-        std::uint64_t const page = wants(a, true);
-        return {looks_at(bad_table_ | page_size, table), table, looks_at(bad_page_, page), page, this, false};
+        return lane_over(bad_table_ | page_size, bad_page_, a, false);
     }
     /// The fast lane for tables that we wrote.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane trusting_lane(access a) const {
-        std::uint64_t const table = wants(a, false);
-        std::uint64_t const page = wants(a, true);
-        return {looks_at(page_size, table), table, looks_at(0, page), page, this, true};
+        return lane_over(page_size, 0, a, true);
     }
 
     /// The law (VT-d 3.7 and chapter 7): presence, reserved bits, and after the leaf the rights of all levels together.
@@ -275,8 +271,8 @@ public:
         return Output{e & address_bits & ~low_mask(lg2)};
     }
     /// The effective attributes of the page that \p e maps.
-    [[nodiscard]] constexpr attributes leaf_attributes(std::uint64_t e, std::uint64_t, path const& p, access) const {
-        return attributes::from_bits(granted(p.rights) | (e & format_bits));
+    [[nodiscard]] constexpr attributes leaf_attributes(std::uint64_t e, std::uint64_t, path const& p, access a) const {
+        return attributes::from_bits((granted(p.rights) & ~(is_kept_clean(e, a) ? write.bits : 0)) | (e & format_bits));
     }
 
     /// Whether \p e is anything but absent.
@@ -328,22 +324,38 @@ private:
         return e >> grants_at() & read_write.bits;
     }
     // The format knows no execute right: fetching is reading. Who only asks needs nothing.
-    [[nodiscard]] static constexpr std::uint64_t needs(access a) {
-        return a.covers(inquiring) ? 0 : (a.bits & read_write.bits) | (a.bits & execute.bits) / execute.bits;
+    [[nodiscard]] static constexpr std::uint64_t needs(access a) { return a.covers(inquiring) ? 0 : fetching_reads(a); }
+    [[nodiscard]] static constexpr std::uint64_t fetching_reads(access a) {
+        return (a.bits & read_write.bits) | (a.bits & execute.bits) / execute.bits;
     }
     // The position of the R bit; W is the next.
     [[nodiscard, gnu::always_inline]] constexpr std::uint64_t grants_at() const { return scalable && alternate_rights_ ? 61 : 0; }
-    // The mask of a lane: what is reserved and what is wanted. Where everything is wanted it is empty, so that nobody is served:
-    // not even by an entry of all ones.
-    [[nodiscard, gnu::always_inline]] static constexpr std::uint64_t looks_at(std::uint64_t bad, std::uint64_t want) {
-        return want == ~std::uint64_t{0} ? 0 : bad | want;
+    // What the fast lane wants of an entry that it must not take: all bits set. No mask has the bits that software may use, so
+    // no entry under a mask equals it.
+    static constexpr std::uint64_t nothing_at_all = ~std::uint64_t{0};
+
+    [[nodiscard, gnu::always_inline]] constexpr fast_lane lane_over(std::uint64_t bad_table, std::uint64_t bad_page, access a,
+                                                                    bool trusts) const {
+        // Who needs nothing, or only asks, is not served.
+        std::uint64_t const need = fetching_reads(a);
+        std::uint64_t const asks = a.bits & inquiring.bits;
+        std::uint64_t table = need;
+        std::uint64_t page = need;
+        if constexpr (scalable) {
+            table = need << grants_at() | kept_accessed_;
+            page = table | (a.covers(write) ? kept_dirty_ : 0);
+        }
+        return {bad_table | table,
+                (need == 0 ? nothing_at_all : table) | asks,
+                bad_page | page,
+                (need == 0 || checks_types() ? nothing_at_all : page) | asks,
+                this,
+                trusts};
     }
-    // What the fast lane wants to find set: everything for who needs nothing.
-    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t wants(access a, bool leaf) const {
-        std::uint64_t const need = needs(a);
-        if (need == 0 || (leaf && checks_types())) return ~std::uint64_t{0};
-        if constexpr (scalable) return need << grants_at() | kept_accessed_ | (leaf && a.covers(write) ? kept_dirty_ : 0);
-        return need;
+    // Who only asks, and not for writing, leaves D as it is: writing to a page whose D is kept and clear would go unseen.
+    [[nodiscard, gnu::always_inline]] constexpr bool is_kept_clean(std::uint64_t e, access a) const {
+        if constexpr (!scalable) return false;
+        return (a.bits & (inquiring.bits | write.bits)) == inquiring.bits && (~e & kept_dirty_) != 0;
     }
     constexpr void keep(second_stage_options const& options) {
         options_ = options;

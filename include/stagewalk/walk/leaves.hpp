@@ -42,12 +42,18 @@ struct enumeration {
     std::uint64_t tables{}; ///< Tables entered, a shared one once for each way in.
     std::uint64_t loads{};  ///< Entries loaded.
     std::uint64_t faults{}; ///< Entries that are present and not valid, or could not be read.
-    bool complete{true};    ///< False if the visitor stopped it or the bound on loads was reached.
-    std::uint64_t resume{}; ///< If not complete: the first input address of the entry at which it stopped.
+    bool complete{true};    ///< False if the visitor stopped it before the end, or the bound on loads was reached.
+    std::uint64_t resume{}; ///< If not complete: the first input address that is left.
 };
 
 /// The default bound on the loads of an enumeration: a hostile table that contains itself describes up to 2^45 leaves.
 inline constexpr std::uint64_t default_max_loads = std::uint64_t{1} << 28;
+
+/// Can be called with each \p Item that an enumeration finds.
+template <class V, class Item>
+concept visitor_of = requires(V& visit, Item const& item) {
+    visit(item);
+};
 
 namespace detail {
 
@@ -66,8 +72,8 @@ template <class Visitor, class Item>
 template <class S, class M, class Visitor>
 class enumerator {
 public:
-    constexpr enumerator(S const& s, M& m, Visitor& visit, std::uint64_t max_loads)
-        : stage_{s}, memory_{m}, visit_{visit}, max_loads_{max_loads} {}
+    constexpr enumerator(S const& s, M& m, Visitor& visit, std::uint64_t end, std::uint64_t max_loads)
+        : stage_{s}, memory_{m}, visit_{visit}, end_{end}, max_loads_{max_loads} {}
 
     // One table, for the input addresses from first to last, which do not leave it. False stops everything.
     constexpr bool table(std::uint64_t level, typename S::output at, std::uint64_t first, std::uint64_t last,
@@ -91,8 +97,8 @@ private:
         return false;
     }
 
-    // Nothing is left after the last address.
-    constexpr bool stop_after(std::uint64_t last) { return last == ~std::uint64_t{0} ? false : stop(last + 1); }
+    // Nothing is left after the last address that was asked for.
+    constexpr bool stop_after(std::uint64_t last) { return last == end_ ? false : stop(last + 1); }
 
     constexpr bool entry(std::uint64_t level, typename S::output table_at, std::uint64_t from, std::uint64_t to,
                          typename S::path path) {
@@ -126,6 +132,7 @@ private:
     S const& stage_;
     M& memory_;
     Visitor& visit_;
+    std::uint64_t end_;
     std::uint64_t max_loads_;
 };
 
@@ -160,9 +167,10 @@ struct run_merger {
         current.largest = lg2 > current.largest ? lg2 : current.largest;
         return true;
     }
+    // Nothing joins across an entry that is not valid.
     template <class Fault>
     constexpr bool operator()(Fault const& f) {
-        return show(visit, f);
+        return flush() && show(visit, f);
     }
 };
 
@@ -176,11 +184,12 @@ struct run_merger {
 /// \param where the input addresses; those that the stage does not admit are left out.
 /// \param visit returns nothing, or false to stop.
 /// \param max_loads the bound on loads.
-template <stage S, memory M, class Visitor>
+template <stage S, memory M, visitor_of<leaf<S>> Visitor>
     requires serves<M, typename S::output>
 constexpr enumeration for_each_leaf(S const& s, M& m, range<typename S::input> where, Visitor&& visit,
                                     std::uint64_t max_loads = default_max_loads) {
-    detail::enumerator<S, M, std::remove_reference_t<Visitor>> all{s, m, visit, max_loads};
+    if (where.empty()) return {};
+    detail::enumerator<S, M, std::remove_reference_t<Visitor>> all{s, m, visit, where.last().value, max_loads};
     // What is admitted may lie in two halves (Arm's TTB0 and TTB1, canonical addresses); a stage says where they are.
     for (auto const& part : s.admitted()) {
         auto const both = part.intersection(where);
@@ -190,9 +199,8 @@ constexpr enumeration for_each_leaf(S const& s, M& m, range<typename S::input> w
     return all.result;
 }
 
-/// The same with neighbouring leaves merged: \p visit is called with every `run<S>`. A fault is shown before the run
-/// that is open where it was found.
-template <stage S, memory M, class Visitor>
+/// The same with neighbouring leaves merged: \p visit is called with every `run<S>`.
+template <stage S, memory M, visitor_of<run<S>> Visitor>
     requires serves<M, typename S::output>
 constexpr enumeration for_each_run(S const& s, M& m, range<typename S::input> where, Visitor&& visit,
                                    std::uint64_t max_loads = default_max_loads) {

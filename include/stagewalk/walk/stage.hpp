@@ -166,10 +166,10 @@ concept marking = stage<S> && requires(S const& s, step const& at, access a, typ
     { s.update_failed() } -> std::same_as<typename S::code>;
 };
 
-/// Whether an entry of \p S may lead to a table more than one level down (it declares `skips_levels`).
+/// Whether an entry of \p S may lead to a table more than one level down (it declares `skips_levels`, true).
 template <class S>
 inline constexpr bool skips_levels = requires {
-    S::skips_levels;
+    requires S::skips_levels;
 };
 
 /// A stage whose fast lane can also be had without the checks that only a guest's tables need.

@@ -4,8 +4,6 @@
 
 #include "stage.hpp"
 
-#include <concepts>
-
 namespace stagewalk {
 inline namespace v0 {
 
@@ -20,9 +18,9 @@ struct traced_step {
 
 /// Anything that can be called with the steps of a walk over \p S.
 template <class T, class S>
-concept tracer_of = std::invocable < T&,
-        traced_step<S>
-const& > ;
+concept tracer_of = requires(T& trace, traced_step<S> const& s) {
+    trace(s);
+};
 
 /// Watches nothing and costs nothing.
 struct no_trace {

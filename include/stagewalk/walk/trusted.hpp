@@ -9,8 +9,8 @@
 namespace stagewalk {
 inline namespace v0 {
 
-/// The stage \p S over tables that nobody else writes: reserved bits are not looked at on the way down. Rights still
-/// are. An entry that does not plainly lead on is judged in full, so a fault has the same code as with \p S itself.
+/// The stage \p S over tables that nobody else writes: the fast lane does not look at reserved bits. It still looks at
+/// rights. An entry that it does not take is judged in full, so a fault has the same code as with \p S itself.
 template <trustable S>
 struct trusted : S {
     /// \param s the stage.

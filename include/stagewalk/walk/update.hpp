@@ -26,15 +26,9 @@ enum class settled : std::uint8_t {
     failed,  ///< The memory refused.
 };
 
-/// Can say whether an update would be allowed, without making it. Memory that cannot be written at all and does not say so counts
-/// updates as made: a tool that looks at a dump judges them and goes on.
-template <class M>
-concept checks_updates = memory<M> && requires(M& m, typename M::address a) {
-    { m.check_update(a) }
-    noexcept->std::same_as<outcome<bool, typename M::error>>;
-};
-
 /// Makes the update \p owed in \p m, atomically on the very value that was judged.
+/// \param m the memory that holds the entry.
+/// \param owed the update.
 /// \param error receives what the memory reported if it refused.
 template <memory M>
 [[nodiscard]] constexpr settled settle(M& m, owed_update const& owed, typename M::error& error) noexcept {

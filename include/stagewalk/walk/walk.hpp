@@ -155,7 +155,7 @@ template <class S, class M, class Trace>
                     typename M::error error{};
                     settled const how = settle(m, update, error);
                     changed = how == settled::changed;
-                    if (how == settled::failed || (changed && ++restarts == max_restarts))
+                    if (how == settled::failed || (changed && restarts++ == max_restarts))
                         return failed_update<S, M>(s, in, at, error);
                 }
             }
@@ -255,7 +255,7 @@ template <class S, class M, class Trace>
 /// \param in the input address.
 /// \param a what the request needs.
 /// \return the translation, or the manual's fault. At most `S::levels_max` loads, each entry loaded once; a walk whose
-/// entries change while it sets A/D bits starts again, at most max_restarts times.
+/// entries change while it sets A/D bits starts again, with as many loads, at most max_restarts times.
 template <stage S, memory M>
     requires serves<M, typename S::output>
 [[nodiscard]] constexpr auto walk(S const& s, M& m, typename S::input in, access a) {
@@ -269,11 +269,12 @@ template <stage S, memory M, tracer_of<S> Trace>
     return detail::exact_walk(s, m, in, a, nullptr, trace);
 }
 
-/// Translates \p in, but leaves the update that the leaf needs in \p owed: it is due only when nothing else refuses the
-/// access, a second stage or a forbidden output. settle() makes it; if the entry has changed, walk again.
+/// Translates \p in, but leaves the update that the leaf needs in \p owed, or nothing to change: it is due only when nothing else
+/// refuses the access, a second stage or a forbidden output. settle() makes it; if the entry has changed, walk again.
 template <stage S, memory M>
     requires serves<M, typename S::output>
 [[nodiscard]] constexpr auto walk_owing(S const& s, M& m, typename S::input in, access a, owed_update& owed) {
+    owed = {};
     return detail::fast_walk(s, m, s.root(), in, a, &owed);
 }
 
@@ -281,6 +282,7 @@ template <stage S, memory M>
 template <stage S, memory M, tracer_of<S> Trace>
     requires serves<M, typename S::output>
 [[nodiscard]] constexpr auto walk_owing(S const& s, M& m, typename S::input in, access a, owed_update& owed, Trace&& trace) {
+    owed = {};
     return detail::exact_walk(s, m, in, a, &owed, trace);
 }
 
