@@ -91,7 +91,7 @@ std::string entry_text(decoded_entry const& e, std::size_t indent) {
     std::string text = margin + paint(style::heading, head);
     std::size_t const used = indent + head.size() + 2 + raw.size();
     text += used <= columns ? std::string(2 + columns - used, ' ') + paint(style::faint, raw) + '\n'
-                            : '\n' + margin + "  " + paint(style::faint, raw) + '\n';
+                            : '\n' + paint(style::faint, wrapped(raw, indent + 2));
 
     std::string fields;
     for (stagewalk::field_view const& f : e.fields) {

@@ -118,7 +118,19 @@ std::string read_file(std::string const& path) {
     return text;
 }
 
-capture::capture(std::string const& from) : folder{from} {
+capture::capture(input_options const& in) : folder{in.folder} {
+    int const sources = (in.folder.empty() ? 0 : 1) + (in.core.empty() ? 0 : 1) + (in.images.empty() ? 0 : 1);
+    if (sources != 1)
+        throw bad_input{std::string{sources == 0 ? "one" : "only one"} + " of --capture, --core and --ram must be given"};
+    if (in.images.empty() && !in.places.empty()) throw bad_input{"--base: there is no --ram that it belongs to"};
+    if (folder.empty()) {
+        read_options(in);
+        in.core.empty() ? read_images(in) : read_core(in.core);
+        return;
+    }
+    if (!in.registers.empty() || in.haw)
+        throw bad_input{option_of(in.registers.empty() ? "haw" : in.registers.begin()->first) +
+                        ": a capture has its registers in meta.json"};
     read_meta();
     read_pages();
 }
@@ -202,10 +214,15 @@ void capture::read_pages() {
     });
 }
 
+bool capture::has_reg(std::string const& key) const { return registers_.contains(key); }
+std::string capture::register_name(std::string const& key) const {
+    return folder.empty() ? option_of(key) : key == "haw" ? key : "registers." + key;
+}
+std::string capture::registers_at() const { return folder.empty() ? "" : path("meta.json") + ": "; }
+std::string capture::pages_at() const { return (folder.empty() ? pages_from_ : path("pages.idx")) + ": "; }
+
 std::uint64_t capture::reg(std::string const& key) const {
-    auto const fail = [&](char const* what) -> bad_input {
-        return bad_input{path("meta.json") + ": registers." + key + ' ' + what};
-    };
+    auto const fail = [&](char const* what) -> bad_input { return bad_input{registers_at() + register_name(key) + ' ' + what}; };
     auto const found = registers_.find(key);
     if (found == registers_.end()) throw fail("is missing");
     if (!found->second.is_text) throw fail("is not a string");

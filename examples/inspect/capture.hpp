@@ -1,14 +1,17 @@
 /// \file
-/// A capture folder: the registers of an IOMMU and the pages that its tables occupy.
+/// The registers of an IOMMU and the memory that holds its tables: a capture folder, or a memory image with the registers given.
 #pragma once
 
 #include "guest_memory.hpp"
+#include "input_options.hpp"
+#include "mapped_file.hpp"
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace inspect {
@@ -28,15 +31,15 @@ struct ram_piece {
     std::uint64_t last{};
 };
 
-/// Everything that a capture folder says. Not movable: the memory is referred to.
+/// Everything that a capture says. Not movable: the memory is referred to.
 class capture {
 public:
-    /// Reads \p folder. \throw bad_input whatever is wrong, before anything is printed.
-    explicit capture(std::string const& folder);
+    /// Reads what \p in names. \throw bad_input whatever is wrong, before anything is printed.
+    explicit capture(input_options const& in);
     capture(capture const&) = delete;
     capture& operator=(capture const&) = delete;
 
-    std::string folder;               ///< As given.
+    std::string folder;               ///< As given; empty for a memory image.
     std::string name;                 ///< What the capture calls itself.
     std::string format;               ///< The architecture: `vtd*`, `smmuv3`, `amd*`.
     std::string kernel;               ///< Whose tables these are; may be empty.
@@ -47,6 +50,15 @@ public:
 
     /// The register called \p key. \throw bad_input if it is missing or no number.
     [[nodiscard]] std::uint64_t reg(std::string const& key) const;
+
+    /// Whether there is a register called \p key.
+    [[nodiscard]] bool has_reg(std::string const& key) const;
+    /// What the register called \p key is called where it was given: "registers.CAP".
+    [[nodiscard]] std::string register_name(std::string const& key) const;
+    /// Where the registers were given, to begin a complaint with: "DIR/meta.json: ".
+    [[nodiscard]] std::string registers_at() const;
+    /// Where the pages were given, to begin a complaint with: "DIR/pages.idx: ".
+    [[nodiscard]] std::string pages_at() const;
 
     /// What this capture knows of \p source; null if nothing.
     [[nodiscard]] device_info const* device(std::uint32_t source) const;
@@ -62,9 +74,15 @@ private:
 
     void read_meta();
     void read_pages();
+    void read_options(input_options const& in);
+    void read_core(std::string const& file);
+    void read_images(input_options const& in);
+    void add_piece(std::uint64_t address, std::string_view bytes);
 
     std::map<std::string, reg_text> registers_;
     std::vector<std::uint64_t> words_;
+    std::vector<mapped_file> files_;
+    std::string pages_from_; // the names of the files
 };
 
 /// The whole of a file. \throw bad_input if it cannot be read.

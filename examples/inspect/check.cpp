@@ -1,4 +1,5 @@
 #include "answer_text.hpp"
+#include "bad_input.hpp"
 #include "commands.hpp"
 #include "number.hpp"
 #include "text.hpp"
@@ -108,9 +109,10 @@ json disagreement_json(unit& u, disagreeing const& d) {
 } // namespace
 
 int check(options const& o) {
-    capture c{o.capture};
+    capture c{o.input};
     // What the tables say, not what a bus does with special addresses.
     auto const unit = open_unit(c, c.memory, false);
+    if (o.truth.empty() && c.folder.empty()) throw bad_input{"--truth is missing: a memory image has no truth.tsv"};
     std::vector<truth_line> const lines = read_truth(o.truth.empty() ? c.path("truth.tsv") : o.truth, unit->largest_source());
     std::uint64_t const shown = std::min<std::uint64_t>(o.limit, lines.size());
 

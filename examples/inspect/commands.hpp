@@ -12,7 +12,7 @@ namespace inspect {
 
 /// What the command line says.
 struct options {
-    std::string capture;                             ///< The capture's folder.
+    input_options input;                             ///< Where registers and memory come from.
     bool json{};                                     ///< For programs instead of people.
     bool no_ranges{};                                ///< Address-range rules off.
     std::uint64_t max_loads{std::uint64_t{1} << 26}; ///< The bound on the loads of all enumerations together.
@@ -26,13 +26,16 @@ struct options {
     std::string truth;                               ///< check: the file.
     std::string perm;                                ///< ranges: rights that must be granted.
     std::optional<std::uint64_t> has;                ///< ranges: an address that must lie inside.
-    std::optional<std::uint64_t> from;               ///< ranges: the addresses to overlap.
+    std::uint64_t depth{~std::uint64_t{0}};          ///< tree: entries below each other.
+    std::uint64_t max_entries{1'000'000};            ///< tree: entries shown.
+    std::optional<std::uint64_t> from;               ///< ranges, tree: the addresses to overlap.
     std::optional<std::uint64_t> to;                 ///< The last of them.
     std::uint64_t min_size{};                        ///< ranges: in bytes.
 };
 
 int devices(options const& o);
 int ranges(options const& o);
+int tree(options const& o);
 int walk_one(options const& o);
 int translate(options const& o);
 int check(options const& o);

@@ -30,7 +30,7 @@ constexpr std::uint64_t most_pages = std::uint64_t{1} << 24;
 class tour {
 public:
     explicit tour(options const& o)
-        : capture_{o.capture}, unit_{open_unit(capture_, capture_.memory, false)}, list_{list_devices(capture_, *unit_)},
+        : capture_{o.input}, unit_{open_unit(capture_, capture_.memory, false)}, list_{list_devices(capture_, *unit_)},
           host_{capture_} {
         seen_by_host_.place_behind(&host_.view());
         nested_ = open_unit(capture_, seen_by_host_, false);
@@ -345,8 +345,9 @@ private:
 
         std::uint64_t domains = 0;
         std::uint64_t with_driver = 0;
+        std::vector<std::size_t> const same = first_with_same_tables(list_);
         for (std::size_t i = 0; i < list_.size(); ++i) {
-            domains += list_[i].bound.is == result::ok && !list_[i].bound.bypasses && first_with_same_tables(list_, i) == i;
+            domains += list_[i].bound.is == result::ok && !list_[i].bound.bypasses && same[i] == i;
             with_driver += list_[i].info != nullptr && !list_[i].info->driver.empty();
         }
         char text[1024];

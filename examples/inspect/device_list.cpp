@@ -4,11 +4,15 @@
 #include "number.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <map>
+#include <tuple>
 
 namespace inspect {
 
 std::string listed_device::name(unit const& u) const {
-    return u.sources_are_bdfs() ? bdf_text(bound.source) : "stream " + hex(bound.source);
+    std::string const device = u.sources_are_bdfs() ? bdf_text(bound.source) : "stream " + hex(bound.source);
+    return bound.pasid == no_pasid ? device : device + " PASID " + hex(bound.pasid);
 }
 
 void require_source(unit const& u, std::uint32_t source) {
@@ -18,13 +22,19 @@ void require_source(unit const& u, std::uint32_t source) {
 std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional<std::uint32_t> only,
                                         std::optional<std::uint32_t> pasid) {
     if (only) require_source(u, *only);
-    if (only) return {{u.find(*only, pasid.value_or(no_pasid)), c.device(*only)}};
+    if (only && pasid) return {{u.find(*only, *pasid), c.device(*only)}};
+    binding_list bound = u.bindings(only);
+    if (!bound.complete)
+        std::fprintf(stderr, "stagewalk-inspect: the tables bind very much; only the first %zu bindings are looked at\n",
+                     bound.all.size());
     std::vector<listed_device> list;
-    for (binding& b : u.bindings())
-        list.push_back({std::move(b), c.device(b.source)});
-    std::size_t const bound = list.size();
+    for (binding& b : bound.all)
+        if (!pasid || b.pasid == *pasid) list.push_back({std::move(b), c.device(b.source)});
+    if (only && list.empty()) list.push_back({u.find(*only, no_pasid), c.device(*only)});
+    if (only || pasid) return list;
+    std::size_t const by_tables = list.size();
     for (device_info const& d : c.devices) {
-        bool const listed = std::any_of(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(bound),
+        bool const listed = std::any_of(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(by_tables),
                                         [&](listed_device const& l) { return l.bound.source == d.source; });
         if (!listed && d.source <= u.largest_source()) list.push_back({u.find(d.source, no_pasid), &d});
     }
@@ -33,10 +43,15 @@ std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional
     return list;
 }
 
-std::size_t first_with_same_tables(std::vector<listed_device> const& list, std::size_t i) {
-    std::size_t first = 0;
-    while (first < i && !list[first].bound.same_tables(list[i].bound))
-        ++first;
+std::vector<std::size_t> first_with_same_tables(std::vector<listed_device> const& list) {
+    using tables = std::tuple<std::uint64_t, std::uint64_t, std::string>;
+    std::map<tables, std::size_t> seen;
+    std::vector<std::size_t> first(list.size());
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        binding const& b = list[i].bound;
+        bool const translates = b.is == result::ok && !b.bypasses;
+        first[i] = translates ? seen.try_emplace({b.root, b.second_root, b.mode}, i).first->second : i;
+    }
     return first;
 }
 

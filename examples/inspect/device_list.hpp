@@ -15,19 +15,20 @@ struct listed_device {
     binding bound;
     device_info const* info{}; ///< What the capture's kernel said of it; null if nothing.
 
-    /// Its bus address, or its stream.
+    /// Its bus address, or its stream; and its PASID, if it is bound for one.
     [[nodiscard]] std::string name(unit const& u) const;
 };
 
 /// \throw bad_input if there can be no such source.
 void require_source(unit const& u, std::uint32_t source);
 
-/// All devices in ascending order; or \p only, whether anybody knows it or not.
+/// All devices in ascending order, with each PASID that they are bound for; or \p only, whether anybody knows it or not; or
+/// those with \p pasid.
 [[nodiscard]] std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional<std::uint32_t> only = std::nullopt,
                                                       std::optional<std::uint32_t> pasid = std::nullopt);
 
-/// The index of the first device before \p i with the same tables; \p i if there is none.
-[[nodiscard]] std::size_t first_with_same_tables(std::vector<listed_device> const& list, std::size_t i);
+/// For each device the index of the first one with the same tables, at most its own.
+[[nodiscard]] std::vector<std::size_t> first_with_same_tables(std::vector<listed_device> const& list);
 
 /// The binding in words: "second stage, 4 levels", "pass-through", or why there is none.
 [[nodiscard]] std::string binding_text(binding const& b);

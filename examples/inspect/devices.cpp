@@ -4,6 +4,11 @@
 #include "number.hpp"
 #include "text.hpp"
 
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
 namespace inspect {
 
 namespace {
@@ -25,14 +30,28 @@ json binding_json(listed_device const& d, unit const& u) {
     j["mode"] = d.bound.mode;
     j["bypasses"] = d.bound.bypasses;
     j["root"] = d.bound.bypasses ? json{} : json(hex_0x(d.bound.root));
+    if (d.bound.second_root != 0) j["second_root"] = hex_0x(d.bound.second_root);
     j["last_input"] = hex_0x(d.bound.reach);
     return j;
+}
+
+std::string code_text(answer const& problem) { return "fault " + hex(problem.fault.code) + 'h'; }
+
+// What the faults in the table mean.
+std::string explained(std::vector<listed_device> const& list) {
+    std::map<std::uint64_t, answer const*> problems;
+    for (listed_device const& d : list)
+        if (d.bound.is == result::fault) problems.try_emplace(d.bound.problem.fault.code, &d.bound.problem);
+    std::string text = problems.empty() ? "" : "\n";
+    for (auto const& [code, problem] : problems)
+        text += wrapped(code_text(*problem) + ": " + problem->fault.meaning, 2);
+    return text;
 }
 
 } // namespace
 
 int devices(options const& o) {
-    capture c{o.capture};
+    capture c{o.input};
     auto const unit = open_unit(c, c.memory, true);
     std::vector<listed_device> const list = list_devices(c, *unit, o.source, o.pasid);
     if (o.json) {
@@ -49,13 +68,15 @@ int devices(options const& o) {
         print("\n");
         text_table table{{"device", "source", "driver", "domain", "tables at", "translation"}};
         for (listed_device const& d : list)
-            table.add({d.name(*unit), hex(d.bound.source, 4),
+            table.add({d.bound.pasid == no_pasid ? d.name(*unit) : "pasid " + hex(d.bound.pasid), hex(d.bound.source, 4),
                        d.info == nullptr        ? "(unlisted)"
                        : d.info->driver.empty() ? "-"
                                                 : d.info->driver,
                        d.bound.domain.empty() ? "-" : d.bound.domain,
-                       d.bound.is != result::ok || d.bound.bypasses ? "-" : hex(d.bound.root), binding_text(d.bound)});
+                       d.bound.is != result::ok || d.bound.bypasses ? "-" : hex(d.bound.root),
+                       d.bound.is == result::fault ? "none: " + code_text(d.bound.problem) : binding_text(d.bound)});
         print(table.text());
+        print(explained(list));
     }
     finish_output();
     return 0;

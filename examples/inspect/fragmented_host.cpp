@@ -2,7 +2,7 @@
 
 #include "bad_input.hpp"
 #include "number.hpp"
-#include "vtd_second_stage_text.hpp"
+#include "vtd_entry_text.hpp"
 
 #include <algorithm>
 #include <stdexcept>
@@ -138,7 +138,7 @@ fragment const* fragmented_host::find(std::uint64_t gpa) const {
 std::vector<decoded_entry> fragmented_host::trace(std::uint64_t gpa, stagewalk::access access) {
     std::vector<decoded_entry> entries;
     auto const decode = [&](stagewalk::traced_step<host_stage> const& s) {
-        entries.push_back(decode_second_stage(s, "host stage 2"));
+        entries.push_back(decode_table_entry(s, "host stage 2"));
     };
     // How it ends is the verdict of the last entry.
     static_cast<void>(walk(stage2_->of(), memory_, stagewalk::ipa{gpa}, access, decode));

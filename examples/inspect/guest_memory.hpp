@@ -4,8 +4,11 @@
 
 #include <stagewalk/stagewalk.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -97,7 +100,7 @@ public:
         }
         std::uint64_t const* const words = pages_.find(a.value >> 12);
         if (words == nullptr || (a.value & 7) != 0) [[unlikely]]
-            return lacks(a);
+            return load_from_piece(a);
         if (seen_ != nullptr && a.value >> 12 != last_seen_)
             seen_->insert(last_seen_ = a.value >> 12, const_cast<std::uint64_t*>(words));
         return stagewalk::little_endian(words[(a.value & 0xfff) / 8]);
@@ -105,8 +108,35 @@ public:
 
     /// Adds the page at \p gpa. \return false where it is there already.
     bool add(std::uint64_t gpa, std::uint64_t* words) { return pages_.insert(gpa >> 12, words); }
-    /// The captured pages by number.
+    /// Adds \p bytes from \p gpa on; they stay where they are. To be followed by sort_pieces().
+    void add(std::uint64_t gpa, std::string_view bytes) { pieces_.push_back({gpa, gpa + (bytes.size() - 1), bytes.data()}); }
+    /// Makes what was added findable. Where pieces overlap, the one that begins first counts.
+    /// \return false if any do.
+    bool sort_pieces() {
+        std::stable_sort(pieces_.begin(), pieces_.end(), [](piece const& a, piece const& b) { return a.first < b.first; });
+        bool apart = true;
+        std::vector<piece> kept;
+        for (piece p : pieces_) {
+            if (!kept.empty() && p.first <= kept.back().last) {
+                apart = false;
+                if (p.last <= kept.back().last) continue;
+                p.bytes += kept.back().last + 1 - p.first;
+                p.first = kept.back().last + 1;
+            }
+            kept.push_back(p);
+        }
+        pieces_ = std::move(kept);
+        return apart;
+    }
+    /// The captured pages by number; those of memory images are not among them.
     [[nodiscard]] page_directory const& pages() const { return pages_; }
+    /// How many pages there are in all.
+    [[nodiscard]] std::uint64_t page_count() const {
+        std::uint64_t n = pages_.size();
+        for (piece const& p : pieces_)
+            n += (p.last >> 12) - (p.first >> 12) + 1;
+        return n;
+    }
 
     /// Forgets which page was lacking.
     void begin_request() noexcept { lacking_ = nothing; }
@@ -125,6 +155,28 @@ public:
     void place_behind(guest_view* view) { behind_ = view; }
 
 private:
+    // Memory in one piece, both ends inclusive.
+    struct piece {
+        std::uint64_t first;
+        std::uint64_t last;
+        char const* bytes;
+    };
+
+    [[gnu::noinline]] stagewalk::outcome<std::uint64_t, error> load_from_piece(address a) noexcept {
+        auto const after = std::upper_bound(pieces_.begin(), pieces_.end(), a.value,
+                                            [](std::uint64_t at, piece const& p) { return at < p.first; });
+        if (after == pieces_.begin() || (a.value & 7) != 0) return lacks(a);
+        piece const& p = *(after - 1);
+        if (a.value > p.last || p.last - a.value < 7) return lacks(a);
+        if (seen_ != nullptr && a.value >> 12 != last_seen_) seen_->insert(last_seen_ = a.value >> 12, &found_in_piece);
+        std::uint64_t word = 0;
+        std::memcpy(&word, p.bytes + (a.value - p.first), sizeof word);
+        return stagewalk::little_endian(word);
+    }
+
+    // Stands for the words of a page of a piece, which nobody looks at.
+    static inline std::uint64_t found_in_piece{};
+
     static constexpr std::uint64_t nothing = ~std::uint64_t{0}; // never a page's address
 
     stagewalk::failure<error> lacks(address a) noexcept {
@@ -133,6 +185,7 @@ private:
     }
 
     page_directory pages_;
+    std::vector<piece> pieces_; // ascending and apart
     guest_view* behind_{};
     page_directory* seen_{};
     std::uint64_t last_seen_{nothing};

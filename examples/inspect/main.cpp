@@ -53,6 +53,22 @@ bool parse_source(std::string text, std::uint32_t& source) {
     return true;
 }
 
+// Where a raw image lies: BASE, BASE:OFFSET or BASE:OFFSET:SIZE, all hexadecimal.
+bool parse_place(std::string_view text, inspect::image_place& place) {
+    std::uint64_t parts[3]{};
+    std::size_t n = 0;
+    for (; n < 3; ++n) {
+        std::size_t const colon = text.find(':');
+        if (inspect::parse_hex(text.substr(0, colon), parts[n]) != inspect::parsed::ok) return false;
+        if (colon == std::string_view::npos) break;
+        text.remove_prefix(colon + 1);
+    }
+    if (n == 3) return false;
+    place = {parts[0], parts[1], {}};
+    if (n == 2) place.size = parts[2];
+    return true;
+}
+
 // A size: decimal with K, M, G or T behind it, or hexadecimal with 0x.
 bool parse_size(std::string text, std::uint64_t& bytes) {
     if (text.starts_with("0x")) return inspect::parse_hex(text, bytes) == inspect::parsed::ok;
@@ -74,6 +90,7 @@ public:
                                               std::to_string(STAGEWALK_VERSION_PATCH));
         app.require_subcommand(1);
         app.footer("Addresses, source ids and PASIDs are hexadecimal, with or without 0x.\n"
+                   "Memory without registers (--core, --ram) needs --vtd-root, --cap and --ecap.\n"
                    "Exit status: 0; check: 1 if a line disagrees or none agrees; 2 for bad input.");
 
         auto* const devices = add("devices", "The devices and what they are bound to", inspect::devices);
@@ -85,28 +102,20 @@ public:
         ranges->add_option("--perm", o.perm, "Only ranges that grant these rights")->check(CLI::IsMember({"r", "w", "rw"}));
         ranges->add_option("--has", hexadecimal(~0ull, [&](std::uint64_t v) { o.has = v; }), "Only the range with this IOVA")
             ->type_name("IOVA");
-        ranges
-            ->add_option(
-                "--range",
-                [&](CLI::results_t const& words) {
-                    std::uint64_t from = 0;
-                    std::uint64_t to = 0;
-                    if (words.size() != 2 || inspect::parse_hex(words[0], from) != inspect::parsed::ok ||
-                        inspect::parse_hex(words[1], to) != inspect::parsed::ok || to < from)
-                        return false;
-                    o.from = from;
-                    o.to = to;
-                    return true;
-                },
-                "Only ranges that overlap these IOVAs, both inclusive")
-            ->expected(2)
-            ->type_name("FIRST LAST");
+        range(ranges, "Only ranges that overlap these IOVAs, both inclusive");
         ranges
             ->add_option(
                 "--min-size", [&](CLI::results_t const& words) { return parse_size(words[0], o.min_size); },
                 "Only ranges of at least this size")
             ->type_name("SIZE");
         ranges->add_option("--limit", o.limit, "At most so many ranges");
+
+        auto* const tree = add("tree", "Every table entry that is present, decoded, from the root table down", inspect::tree);
+        source(tree);
+        range(tree, "Only page-table entries for these IOVAs, both inclusive");
+        tree->add_option("--depth", o.depth, "Only so many entries below each other, the root entry being the first");
+        tree->add_option("--max-entries", o.max_entries, "At most so many entries (default 1000000)");
+        max_loads(tree);
 
         auto* const walk = add("walk", "One request, step by step, every entry decoded", inspect::walk_one);
         walk->add_option("iova", hexadecimal(~0ull, [&](std::uint64_t v) { o.address = v; }), "The address")
@@ -147,12 +156,67 @@ private:
 
     CLI::App* add(char const* name, char const* what, command to_run) {
         CLI::App* const sub = app.add_subcommand(name, what);
-        sub->add_option("--capture", o_.capture, "The folder with meta.json, pages.bin and pages.idx")
-            ->required()
-            ->type_name("DIR");
+        sub->add_option("--capture", o_.input.folder, "The folder with meta.json, pages.bin and pages.idx")->type_name("DIR");
+        if (to_run != inspect::demo) memory_image(sub);
         if (to_run != inspect::demo) sub->add_flag("--json", o_.json, "For programs");
         sub->callback([this, to_run] { chosen_ = to_run; });
         return sub;
+    }
+    // Memory without a capture's registers.
+    void memory_image(CLI::App* sub) {
+        sub->add_option("--core", o_.input.core, "Instead: an ELF core, as dump-guest-memory writes it")->type_name("FILE");
+        sub->add_option("--ram", o_.input.images, "Instead: a raw image of RAM; again for each piece")
+            ->allow_extra_args(false)
+            ->type_name("FILE");
+        sub->add_option(
+               "--base",
+               [this](CLI::results_t const& words) {
+                   o_.input.places.assign(words.size(), {});
+                   for (std::size_t i = 0; i < words.size(); ++i)
+                       if (!parse_place(words[i], o_.input.places[i])) return false;
+                   return true;
+               },
+               "Where the image lies; with OFFSET (and SIZE) only that part of the file")
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+            ->allow_extra_args(false)
+            ->type_name("ADDR[:OFFSET[:SIZE]]");
+        reg(sub, "RTADDR", "VT-d: RTADDR_REG, the root table with its mode");
+        reg(sub, "CAP", "VT-d: CAP_REG");
+        reg(sub, "ECAP", "VT-d: ECAP_REG");
+        reg(sub, "VER", "VT-d: VER_REG (default 10)");
+        reg(sub, "GSTS", "VT-d: GSTS_REG (default c0000000: translation is on)");
+        sub->add_option(
+               "--haw",
+               [this](CLI::results_t const& words) {
+                   std::uint64_t bits = 0;
+                   if (inspect::parse_decimal(words[0], bits) != inspect::parsed::ok) return false;
+                   o_.input.haw = bits;
+                   return true;
+               },
+               "The host address width in bits (default: as wide as CAP allows)")
+            ->type_name("BITS");
+    }
+    void reg(CLI::App* sub, std::string const& key, char const* what) {
+        sub->add_option(inspect::option_of(key), hexadecimal(~0ull, [=, this](std::uint64_t v) { o_.input.registers[key] = v; }),
+                        what)
+            ->type_name("HEX");
+    }
+    void range(CLI::App* sub, char const* what) {
+        sub->add_option(
+               "--range",
+               [this](CLI::results_t const& words) {
+                   std::uint64_t from = 0;
+                   std::uint64_t to = 0;
+                   if (words.size() != 2 || inspect::parse_hex(words[0], from) != inspect::parsed::ok ||
+                       inspect::parse_hex(words[1], to) != inspect::parsed::ok || to < from)
+                       return false;
+                   o_.from = from;
+                   o_.to = to;
+                   return true;
+               },
+               what)
+            ->expected(2)
+            ->type_name("FIRST LAST");
     }
     CLI::Option* source(CLI::App* sub) {
         sub->add_option("--pasid", hexadecimal(0xfffff, [this](std::uint64_t v) { o_.pasid = static_cast<std::uint32_t>(v); }),
@@ -197,7 +261,7 @@ int main(int argc, char** argv) {
     } catch (inspect::bad_input const& e) {
         std::fprintf(stderr, "stagewalk-inspect: %s\n", e.what());
     } catch (std::exception const& e) {
-        std::fprintf(stderr, "stagewalk-inspect: %s: %s\n", o.capture.c_str(), e.what());
+        std::fprintf(stderr, "stagewalk-inspect: %s: %s\n", o.input.name().c_str(), e.what());
     }
     return inspect::status_bad_input;
 }

@@ -5,6 +5,8 @@
 #include "number.hpp"
 #include "text.hpp"
 
+#include <algorithm>
+
 namespace inspect {
 
 namespace {
@@ -38,28 +40,30 @@ json mapping_json(mapping const& m) {
 // Prints the ranges of all devices as they are found: a hostile table may describe very many.
 class lister {
 public:
-    lister(options const& o, capture const& c, unit& u) : options_{o}, unit_{u}, loads_left_{o.max_loads} {
+    lister(options const& o, capture const& c, unit& u, std::vector<listed_device> const& list)
+        : options_{o}, unit_{u}, list_{list}, same_{first_with_same_tables(list)}, loads_left_{o.max_loads} {
         if (!o.json) return;
         std::string head = json_head("ranges", c).dump();
         head.pop_back();
         print(head + ",\"devices\":[");
     }
 
-    void device(std::vector<listed_device> const& list, std::size_t i) {
-        listed_device const& d = list[i];
-        std::size_t const same = first_with_same_tables(list, i);
+    void device(std::size_t i) {
+        listed_device const& d = list_[i];
+        std::size_t const same = same_[i];
         std::string const separator = i == 0 ? "\n" : ",\n";
         if (options_.json) {
             json head{{"source_id", hex_0x(d.bound.source)}, {"domain", d.bound.domain}, {"mode", binding_text(d.bound)}};
-            if (same != i) head["same_tables_as"] = hex_0x(list[same].bound.source);
+            if (d.bound.pasid != no_pasid) head["pasid"] = hex_0x(d.bound.pasid);
+            if (same != i) head["same_tables_as"] = hex_0x(list_[same].bound.source);
             std::string text = head.dump();
             text.pop_back();
             print(separator + text + ",\"ranges\":[");
         } else {
-            print((i == 0 ? "" : "\n") +
-                  paint(style::heading,
-                        d.name(unit_) + (d.info != nullptr && !d.info->driver.empty() ? " " + d.info->driver : "")) +
-                  (d.bound.domain.empty() ? "" : ", " + d.bound.domain) + ", " + binding_text(d.bound) + '\n');
+            std::string const name = d.name(unit_) + (d.info != nullptr && !d.info->driver.empty() ? " " + d.info->driver : "");
+            std::string const line =
+                wrapped(name + (d.bound.domain.empty() ? "" : ", " + d.bound.domain) + ", " + binding_text(d.bound));
+            print((i == 0 ? "" : "\n") + paint(style::heading, name) + line.substr(std::min(name.size(), line.size())));
         }
         stagewalk::enumeration done;
         wrong_ = lacking_ = found_ = 0;
@@ -69,7 +73,7 @@ public:
             mapping everything{0, d.bound.reach, 0, stagewalk::read_write, 1, 64, 64};
             show(everything);
         } else if (same != i) {
-            if (!options_.json) print("  the same tables as " + list[same].name(unit_) + '\n');
+            if (!options_.json) print("  the same tables as " + list_[same].name(unit_) + '\n');
         } else {
             done = unit_.enumerate(d.bound.source, d.bound.pasid, true, loads_left_,
                                    {[&](mapping const& m) { return show(m); },
@@ -118,6 +122,8 @@ private:
 
     options const& options_;
     unit& unit_;
+    std::vector<listed_device> const& list_;
+    std::vector<std::size_t> same_;
     std::uint64_t loads_left_;
     std::uint64_t shown_{};
     std::uint64_t found_{};
@@ -128,12 +134,12 @@ private:
 } // namespace
 
 int ranges(options const& o) {
-    capture c{o.capture};
+    capture c{o.input};
     auto const unit = open_unit(c, c.memory, true);
     std::vector<listed_device> const list = list_devices(c, *unit, o.source, o.pasid);
-    lister all{o, c, *unit};
+    lister all{o, c, *unit, list};
     for (std::size_t i = 0; i < list.size() && !all.limit_hit(); ++i)
-        all.device(list, i);
+        all.device(i);
     all.end();
     return 0;
 }

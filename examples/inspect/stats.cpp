@@ -140,6 +140,7 @@ figures gather(capture& c, unit& u, options const& o) {
     figures all;
     all.list = list_devices(c, u, o.source, o.pasid);
     all.configuration = configuration_pages(c, u, all.list);
+    std::vector<std::size_t> const same_tables = first_with_same_tables(all.list);
     std::vector<std::size_t> domain_of(all.list.size(), 0);
     std::vector<std::uint64_t> tables = all.configuration;
     progress p{"counting"};
@@ -147,7 +148,7 @@ figures gather(capture& c, unit& u, options const& o) {
         p.look(i, all.list.size());
         listed_device const& d = all.list[i];
         if (d.bound.is != result::ok || d.bound.bypasses) continue;
-        std::size_t const same = first_with_same_tables(all.list, i);
+        std::size_t const same = same_tables[i];
         if (same == i) {
             domain_of[i] = all.domains.size();
             all.domains.push_back(count(u, c.memory, d, o.max_loads - all.loads, all.loads));
@@ -251,13 +252,13 @@ std::string pages_text(std::vector<std::uint64_t> const& pages) {
 } // namespace
 
 int stats(options const& o) {
-    capture c{o.capture};
+    capture c{o.input};
     auto const unit = open_unit(c, c.memory, true);
     figures const all = gather(c, *unit, o);
     if (o.json) {
         json j = json_head("stats", c);
         j["devices"] = all.list.size();
-        j["captured_pages"] = c.memory.pages().size();
+        j["captured_pages"] = c.memory.page_count();
         j["configuration_pages"] = all.configuration.size();
         j["loads"] = all.loads;
         j["domains"] = json::array();
@@ -276,9 +277,9 @@ int stats(options const& o) {
         finish_output();
         return 0;
     }
-    print(count_text(all.list.size()) + " devices, " + count_text(all.domains.size()) + " sets of tables, " +
-          count_text(c.memory.pages().size()) + " captured pages, " + count_text(all.configuration.size()) +
-          " of them with device tables;\n" + count_text(all.loads) + " entries read\n");
+    print(wrapped(count_text(all.list.size()) + " devices, " + count_text(all.domains.size()) + " sets of tables, " +
+                  count_text(c.memory.page_count()) + " captured pages, " + count_text(all.configuration.size()) +
+                  " of them with device tables; " + count_text(all.loads) + " entries read"));
     for (domain_figures const& f : all.domains)
         print_domain(all, *unit, f);
     print('\n' + paint(style::heading, "tables shared between domains") + '\n');

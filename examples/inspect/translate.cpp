@@ -167,7 +167,7 @@ private:
 } // namespace
 
 int translate(options const& o) {
-    capture c{o.capture};
+    capture c{o.input};
     auto const unit = open_unit(c, c.memory, !o.no_ranges);
     batch_file const file{o.batch};
     line_reader in{file.descriptor(), o.batch == "-" ? "standard input" : o.batch};

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -86,19 +87,26 @@ struct traced {
 struct binding {
     std::uint32_t source{};
     std::uint32_t pasid{no_pasid};
-    result is{result::fault}; ///< ok: bound. Else why not.
-    bool bypasses{};          ///< Bound without tables: addresses pass unchanged.
-    std::string domain;       ///< The domain's id, in the manual's name for it: "DID 6".
-    std::string mode;         ///< "second stage, 4 levels".
-    std::uint64_t root{};     ///< The top table; meaningless if it bypasses.
-    std::uint64_t reach{};    ///< The highest input address that is admitted.
-    answer problem;           ///< Not bound: why.
+    result is{result::fault};    ///< ok: bound. Else why not.
+    bool bypasses{};             ///< Bound without tables: addresses pass unchanged.
+    std::string domain;          ///< The domain's id, in the manual's name for it: "DID 6".
+    std::string mode;            ///< "second stage, 4 levels".
+    std::uint64_t root{};        ///< The top table; meaningless if it bypasses.
+    std::uint64_t second_root{}; ///< The top table of the stage below, where both are the device's own; else 0.
+    std::uint64_t reach{};       ///< The highest input address that is admitted.
+    answer problem;              ///< Not bound: why.
 
     /// Whether both translate through the same tables.
     [[nodiscard]] bool same_tables(binding const& other) const {
         return is == result::ok && other.is == result::ok && !bypasses && !other.bypasses && root == other.root &&
-               mode == other.mode;
+               second_root == other.second_root && mode == other.mode;
     }
+};
+
+/// Everything that the tables bind.
+struct binding_list {
+    std::vector<binding> all; ///< In ascending order; those of a device without PASID first.
+    bool complete{true};      ///< Hostile tables may bind more than anybody wants to see.
 };
 
 /// Neighbouring pages that lead to neighbouring outputs with equal attributes; one page where nothing was merged.
@@ -125,6 +133,43 @@ struct visitors {
     std::function<void(anomaly const&)> wrong;
 };
 
+/// An entry that a tour of all tables came to.
+struct tree_entry {
+    decoded_entry entry;                       ///< Where nothing could be read: only `address` and `verdict`.
+    std::uint64_t depth{};                     ///< 1 for the first.
+    std::optional<std::uint32_t> source;       ///< Whose it is, once that is known.
+    std::optional<std::uint32_t> pasid;        ///< For which PASID, once that is known.
+    std::optional<std::uint64_t> first_input;  ///< Page tables: the input addresses that it stands for,
+    std::uint64_t last_input{};                ///< both ends inclusive.
+    bool intermediate{};                       ///< Those addresses are the output of a stage above.
+    std::optional<std::uint64_t> read_address; ///< Where it was read, if another stage translates its own address.
+};
+
+/// A table that an entry leads to. Two with equal \c identity hold the same entries with the same meaning.
+struct tree_table {
+    char const* what{""};    ///< "context table".
+    std::uint64_t address{}; ///< Where it lies.
+    std::uint64_t depth{};   ///< That of its entries.
+    std::uint64_t kind{};    ///< Tells formats and levels apart.
+    std::uint64_t space{};   ///< Tells the address spaces of the tables apart.
+    bool whole{};            ///< Nothing of it is left out.
+};
+
+/// Who is called on a tour of all tables.
+struct tree_visitors {
+    std::function<bool(tree_entry const&)> entry; ///< Returns false to stop.
+    std::function<bool(tree_table const&)> table; ///< Returns whether to enter it.
+};
+
+/// What a tour of all tables is to see.
+struct tree_scope {
+    std::optional<std::uint32_t> source;         ///< Only what this one uses.
+    std::optional<std::uint32_t> pasid;          ///< Only what belongs to this PASID.
+    std::uint64_t first_input{};                 ///< Page tables: only these input addresses,
+    std::uint64_t last_input{~std::uint64_t{0}}; ///< both ends inclusive.
+    std::uint64_t max_loads{};                   ///< The bound on loads.
+};
+
 /// An opened IOMMU over a guest's memory. Never writes to it.
 class unit {
 public:
@@ -146,12 +191,15 @@ public:
 
     /// What \p source is bound to.
     virtual binding find(std::uint32_t source, std::uint32_t pasid) = 0;
-    /// Everything that the tables bind, in ascending order.
-    virtual std::vector<binding> bindings() = 0;
+    /// Everything that the tables bind, or only for one source.
+    virtual binding_list bindings(std::optional<std::uint32_t> only) = 0;
     /// Everything that the tables of \p source map, page by page or merged; nothing if it bypasses them.
     /// Address-range rules do not apply. At most \p max_loads loads.
     virtual stagewalk::enumeration enumerate(std::uint32_t source, std::uint32_t pasid, bool merged, std::uint64_t max_loads,
                                              visitors const& visit) = 0;
+    /// A tour of all tables from the top, depth first; absent entries are passed over. Whether page tables are entered through
+    /// entries that are not valid is up to the walk: they are shown and lead nowhere.
+    virtual stagewalk::enumeration tour(tree_scope const& scope, tree_visitors const& visit) = 0;
 };
 
 /// Opens the IOMMU that \p c holds, as its `format` says. The capture must outlive the unit.

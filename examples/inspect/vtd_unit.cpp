@@ -1,187 +1,171 @@
 #include "bad_input.hpp"
 #include "number.hpp"
+#include "overloaded.hpp"
 #include "unit.hpp"
-#include "vtd_second_stage_text.hpp"
+#include "vtd_configuration_text.hpp"
+#include "vtd_entry_text.hpp"
+#include "vtd_leaves.hpp"
+#include "vtd_registers.hpp"
+#include "vtd_tree.hpp"
 
 #include <stagewalk/stagewalk.hpp>
 
+#include <algorithm>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace inspect {
 
 namespace {
 
 namespace vtd = stagewalk::vtd;
-
-// Global status register GSTS (VT-d 11.4.4.2), as far as it steers translation.
-struct global_status : stagewalk::entry<64, stagewalk::field<"TES", 31>, stagewalk::field<"RTPS", 30>> {
-    using entry::entry;
-};
-
 using iommu = vtd::iommu<guest_memory>;
-using stage = iommu::stage_type;
-using root_step = vtd::configuration_step<vtd::root_entry>;
-using context_step = vtd::configuration_step<vtd::context_entry>;
-using table_step = stagewalk::traced_step<stage>;
 
-struct configuration {
-    vtd::capabilities caps;
-    vtd::root_table_address root;
-    bool enabled;
-};
+// What is bound, and what is loaded for it, at most: hostile tables describe up to 2^36 PASIDs.
+constexpr std::size_t most_bindings = std::size_t{1} << 17;
+constexpr std::uint64_t most_binding_loads = std::uint64_t{1} << 24;
 
-char const* explain(vtd::capability_error e) {
-    switch (e) {
-    case vtd::capability_error::none: break;
-    case vtd::capability_error::no_table_levels: return "SAGAW names no supported table depth";
-    case vtd::capability_error::reserved_table_levels: return "SAGAW has a reserved bit set";
-    case vtd::capability_error::large_pages: return "SSLPS is none of 0, 1, 3";
-    case vtd::capability_error::domain_width: return "ND is 7, which is reserved";
-    case vtd::capability_error::host_address_width: return "MGAW is below 32 bits";
-    }
-    return "makes no sense";
-}
-
-template <class... F>
-struct overloaded : F... {
-    using F::operator()...;
-};
-template <class... F>
-overloaded(F...) -> overloaded<F...>;
-
-// Reads the registers and refuses what no unit can show.
-configuration read_registers(capture const& c) {
-    auto const contradiction = [&](std::string const& what) {
-        return bad_input{c.path("meta.json") + ": the registers contradict each other: " + what};
-    };
-    std::uint64_t const cap = c.reg("CAP");
-    std::uint64_t const ecap = c.reg("ECAP");
-    global_status const status{c.reg("GSTS")};
-    vtd::root_table_address const root{c.reg("RTADDR")};
-
-    // The width that the capture states is the host's, and no register: it is judged by itself.
-    if (auto const wrong = vtd::capabilities{cap, ecap}.contradiction(); wrong != vtd::capability_error::none)
-        throw bad_input{c.path("meta.json") + ": registers.CAP: " + explain(wrong)};
-    if (c.haw && (*c.haw < 32 || *c.haw > 52))
-        throw bad_input{c.path("meta.json") + ": haw is " + std::to_string(*c.haw) + ", not within 32 to 52"};
-
-    bool const enabled = status.get<"TES">() != 0;
-    if (enabled && status.get<"RTPS">() == 0) throw contradiction("GSTS.TES is set without GSTS.RTPS");
-    vtd::capabilities const caps{cap, ecap, c.haw.value_or(0)};
-    if (!enabled) return {caps, root, false};
-
-    auto const mode = static_cast<vtd::table_mode>(root.get<"TTM">());
-    bool const says_legacy = c.format.find("legacy") != std::string::npos;
-    bool const says_scalable = c.format.find("scalable") != std::string::npos || c.format.find("-sm") != std::string::npos;
-    if (says_legacy && mode == vtd::table_mode::scalable)
-        throw contradiction("RTADDR.TTM selects scalable mode, but format is \"" + c.format + "\"");
-    if (says_scalable && mode == vtd::table_mode::legacy)
-        throw contradiction("RTADDR.TTM selects legacy mode, but format is \"" + c.format + "\"");
-    if (mode == vtd::table_mode::scalable && caps.ecap.get<"SMTS">() != 0)
-        throw bad_input{c.path("meta.json") + ": format \"" + c.format + "\": VT-d scalable mode is not supported yet"};
-    return {caps, root, true};
-}
+// Whether a stage takes a device's addresses, rather than those between two stages.
+template <class Stage>
+constexpr bool takes_device_addresses = std::is_same_v<typename Stage::input, stagewalk::iova>;
 
 // Decodes every entry that a request meets.
-struct entry_decoder {
-    std::vector<decoded_entry>& out;
-    vtd::capabilities const& caps;
-    std::uint32_t source;
+class entry_decoder {
+public:
+    entry_decoder(std::vector<decoded_entry>& out, vtd::capabilities const& caps, std::uint32_t source)
+        : out_{out}, decode_{caps, source} {}
 
-    void operator()(root_step const& s) const {
-        decoded_entry& e = add(s, "root entry, bus " + hex(source >> 8, 2));
-        e.reserved = {s.entry.word[0] & (vtd::root_entry::reserved(0) | caps.beyond_host()), s.entry.word[1]};
-        if (s.entry.get<"P">() == 0) {
-            e.verdict = "not present";
+    template <class Entry>
+    void operator()(vtd::configuration_step<Entry> const& s) {
+        out_.push_back(decode_(s.entry, s.address));
+    }
+    template <class Stage>
+    void operator()(stagewalk::traced_step<Stage> const& s) {
+        if constexpr (!takes_device_addresses<Stage>) {
+            second_of_nested(s);
+        } else if constexpr (Stage::number == stagewalk::fault_stage::first) {
+            out_.push_back(decode_table_entry(s, "first stage"));
+            bool const leaf = s.judged.is == stagewalk::verdict::leaf;
+            update_due_ = !leaf && s.of.may_update() && s.of.marked(s.at, stagewalk::read, {}, false) != s.at.entry;
+            next_ = leaf ? purpose::page : purpose::entry;
         } else {
-            e.verdict = "leads to the context table at " + hex(s.entry.get<"CTP">());
+            out_.push_back(decode_table_entry(s, "second stage"));
         }
     }
-    void operator()(context_step const& s) const {
-        decoded_entry& e = add(s, "context entry, device " + hex(source >> 3 & 31, 2) + " function " + hex(source & 7));
-        e.reserved = {s.entry.word[0] & (vtd::context_entry::reserved(0) | caps.beyond_host()),
-                      s.entry.word[1] & vtd::context_entry::reserved(1)};
-        if (s.entry.get<"P">() == 0) {
-            e.verdict = "not present";
-        } else if (s.entry.type() == vtd::translation_type::pass_through) {
-            e.verdict = "pass-through, domain " + hex(s.entry.get<"DID">());
-        } else {
-            e.verdict = "domain " + hex(s.entry.get<"DID">()) + ", leads to the table at " + hex(s.entry.get<"SSPTPTR">());
-        }
-    }
-    void operator()(table_step const& s) const { out.push_back(decode_second_stage(s, "second stage")); }
 
 private:
-    template <class Step>
-    decoded_entry& add(Step const& s, std::string what) const {
-        decoded_entry& e = out.emplace_back();
-        e.what = std::move(what);
-        e.address = s.address;
-        decode_fields(s.entry, e);
-        return e;
+    // What the second stage of a nested translation is walked for. For an update it is asked once more where a first-stage entry
+    // lies: worth a look only if it refuses.
+    enum class purpose { entry, page, update };
+
+    template <class Stage>
+    void second_of_nested(stagewalk::traced_step<Stage> const& s) {
+        constexpr char const* names[] = {"second stage of the next entry", "second stage of the page",
+                                         "second stage of the update"};
+        if (s.at.level == s.of.top()) {
+            now_ = std::exchange(update_due_, false) ? purpose::update : next_;
+            if (now_ == purpose::page) next_ = purpose::update;
+        }
+        if (now_ == purpose::update && s.judged.is != stagewalk::verdict::refused) return;
+        out_.push_back(decode_table_entry(s, names[static_cast<int>(now_)]));
     }
+
+    std::vector<decoded_entry>& out_;
+    vtd_configuration_decoder decode_;
+    bool update_due_{};
+    purpose now_{purpose::entry};
+    purpose next_{purpose::entry};
 };
 
-// Remembers the deepest table that a request came to.
+// Remembers for how many addresses the entries that a request met would have been the same.
 struct depth_gauge {
     bool in_tables{};
+    bool mapped{};
     std::uint64_t span_mask{};
 
-    void operator()(root_step const&) {}
-    void operator()(context_step const&) {}
-    void operator()(table_step const& s) {
-        in_tables = true;
-        span_mask = stagewalk::low_mask(stage::shift(s.at.level));
+    template <class Entry>
+    void operator()(vtd::configuration_step<Entry> const&) {}
+    template <class Stage>
+    void operator()(stagewalk::traced_step<Stage> const& s) {
+        std::uint64_t const mask = stagewalk::low_mask(Stage::shift(s.at.level));
+        if (takes_device_addresses<Stage>) {
+            in_tables = true;
+            span_mask = mask;
+            mapped = s.judged.is == stagewalk::verdict::leaf;
+        } else if (mapped) {
+            // The second stage of the page itself. Whatever translates a table does so for the whole table.
+            span_mask = std::min(span_mask, mask);
+        }
     }
 };
 
 class vtd_unit final : public unit {
 public:
-    vtd_unit(capture const& c, configuration const& config, guest_memory& memory, bool range_rules)
-        : memory_{memory}, root_{config.root}, enabled_{config.enabled}, iommu_{config.caps,
-                                                                                config.root,
-                                                                                memory,
-                                                                                {config.enabled, range_rules, {}}} {
-        auto const mode = static_cast<vtd::table_mode>(root_.get<"TTM">());
-        bool const needs_root = enabled_ && mode == vtd::table_mode::legacy;
+    vtd_unit(capture const& c, vtd_registers const& registers, guest_memory& memory, bool range_rules)
+        : memory_{memory}, registers_{registers}, iommu_{registers.caps,
+                                                         registers.root,
+                                                         memory,
+                                                         {registers.enabled, range_rules, {}}} {
+        std::uint64_t const root = registers_.root.get<"RTA">();
         memory_.begin_request();
-        if (needs_root && !memory_.load(stagewalk::ipa{root_.get<"RTA">()}))
-            throw bad_input{c.path("pages.idx") + ": the root table at " + hex(root_.get<"RTA">()) +
-                            " (registers.RTADDR) is not among the pages"};
+        if ((registers_.is_legacy() || registers_.is_scalable()) && !memory_.load(stagewalk::ipa{root}))
+            throw bad_input{c.pages_at() + "the root table at " + hex(root) + " (" + c.register_name("RTADDR") +
+                            ") is not among the pages"};
     }
 
     [[nodiscard]] std::vector<std::pair<std::string, std::string>> facts() const override {
-        constexpr char const* modes[] = {"legacy mode", "scalable mode without support for it", "a reserved mode",
-                                         "abort-DMA mode"};
         vtd::capabilities const& caps = iommu_.caps();
-        std::string levels;
-        for (std::uint64_t n = 3; n <= 5; ++n)
-            if (caps.second_stage_levels(n)) levels += (levels.empty() ? "" : ", ") + std::to_string(n);
-        std::string const sizes =
-            std::string{"4K"} + (caps.second_stage_2m() ? ", 2M" : "") + (caps.second_stage_1g() ? ", 1G" : "");
-        return {{"unit", std::string{"Intel VT-d, "} + (enabled_ ? modes[root_.get<"TTM">()] : "translation off")},
-                {"addresses", std::to_string(caps.guest_address_width()) + " bits in, " +
-                                  std::to_string(caps.host_address_width) + " bits out"},
-                {"tables", "levels " + levels + "; pages " + sizes},
-                {"root table", hex(root_.get<"RTA">())}};
+        std::string mode = "translation off";
+        if (registers_.enabled) {
+            switch (registers_.mode()) {
+            case vtd::table_mode::legacy: mode = "legacy mode"; break;
+            case vtd::table_mode::scalable:
+                mode = registers_.is_scalable() ? "scalable mode" : "scalable mode without support for it";
+                break;
+            case vtd::table_mode::reserved: mode = "a reserved mode"; break;
+            case vtd::table_mode::abort: mode = "abort-DMA mode"; break;
+            }
+        }
+        std::vector<std::pair<std::string, std::string>> all{
+            {"unit", "Intel VT-d, " + mode},
+            {"addresses",
+             std::to_string(caps.guest_address_width()) + " bits in, " + std::to_string(caps.host_address_width) + " bits out"}};
+        bool const first = registers_.is_scalable() && caps.has<"FSTS">();
+        bool const second = !registers_.is_scalable() || caps.has<"SSTS">();
+        if (first)
+            all.emplace_back(second ? "first stage" : "tables", std::string{second ? "" : "first stage, "} + "levels 4" +
+                                                                    (caps.cap.get<"FS5LP">() != 0 ? ", 5" : "") +
+                                                                    "; pages 4K, 2M" +
+                                                                    (caps.cap.get<"FS1GP">() != 0 ? ", 1G" : ""));
+        if (second) {
+            std::string levels;
+            for (std::uint64_t n = 3; n <= 5; ++n)
+                if (caps.second_stage_levels(n)) levels += (levels.empty() ? "" : ", ") + std::to_string(n);
+            all.emplace_back(registers_.is_scalable() ? "second stage" : "tables", "levels " + levels + "; pages 4K" +
+                                                                                       (caps.second_stage_2m() ? ", 2M" : "") +
+                                                                                       (caps.second_stage_1g() ? ", 1G" : ""));
+        }
+        if (registers_.is_scalable())
+            all.emplace_back("PASIDs",
+                             caps.has<"PASID">() ? std::to_string(caps.pasid_width()) + " bits" : "none, but that of the device");
+        all.emplace_back("root table", hex(registers_.root.get<"RTA">()));
+        return all;
     }
     [[nodiscard]] std::uint32_t largest_source() const override { return 0xffff; }
     [[nodiscard]] bool sources_are_bdfs() const override { return true; }
 
     answer translate(question const& q) override {
         memory_.begin_request();
-        return answer_of(iommu_.translate(request_of(q)));
+        return answer_of(iommu_.translate(request_of(q)), q);
     }
 
     stretch translate_stretch(question const& q) override {
         depth_gauge gauge;
         memory_.begin_request();
-        answer const a = answer_of(iommu_.translate(request_of(q), gauge));
+        answer const a = answer_of(iommu_.translate(request_of(q), gauge), q);
         if (gauge.in_tables) return {a, q.address | gauge.span_mask};
-        // Outside tables an answer depends on the address by its width alone.
-        if (a.is == result::ok && enabled_) return {a, stagewalk::low_mask(iommu_.caps().host_address_width)};
-        return {a, ~std::uint64_t{0}};
+        return {a, last_alike(q, a)};
     }
 
     traced trace(question const& q) override {
@@ -190,7 +174,7 @@ public:
         memory_.begin_request();
         vtd::request const r = request_of(q);
         auto const outcome = iommu_.translate(r, decode);
-        t.result = answer_of(outcome);
+        t.result = answer_of(outcome, q);
         if (t.result.is == result::fault && t.result.fault.code != 0) {
             t.record.what = t.result.fault.reported ? "fault record" : "fault record (suppressed, not written)";
             decode_fields(to_record(iommu_.caps(), outcome.error(), r), t.record);
@@ -202,7 +186,7 @@ public:
         binding b;
         b.source = source;
         b.pasid = pasid;
-        if (!enabled_) {
+        if (!registers_.enabled) {
             b.is = result::ok;
             b.bypasses = true;
             b.mode = "translation off";
@@ -217,76 +201,104 @@ public:
             return b;
         }
         b.is = result::ok;
-        b.bypasses = found->bypasses;
-        b.domain = "DID " + hex(found->domain());
-        b.mode = b.bypasses ? "pass-through" : "second stage, " + std::to_string(found->stage.top() + 1) + " levels";
-        b.root = found->stage.root().value;
-        b.reach =
-            b.bypasses ? stagewalk::low_mask(iommu_.caps().host_address_width) : found->stage.admitted().begin()->last().value;
+        b.domain = "DID " + hex(found->domain);
+        std::string const first = std::to_string(found->first_levels);
+        std::string const second = std::to_string(found->second_levels);
+        switch (found->kind) {
+        case vtd::binding_kind::pass_through:
+            b.bypasses = true;
+            b.mode = "pass-through";
+            b.reach = stagewalk::low_mask(iommu_.caps().host_address_width);
+            break;
+        case vtd::binding_kind::legacy_second_stage:
+            b.mode = "second stage, " + second + " levels";
+            b.root = found->second_root;
+            b.reach = last_admitted(iommu_.legacy_stage_of(*found));
+            break;
+        case vtd::binding_kind::second_stage:
+            b.mode = "second stage, " + second + " levels";
+            b.root = found->second_root;
+            b.reach = last_admitted(iommu_.second_stage_of(*found));
+            break;
+        case vtd::binding_kind::first_stage:
+            b.mode = "first stage, " + first + " levels";
+            b.root = found->first_root;
+            b.reach = last_admitted(iommu_.first_stage_of(*found));
+            break;
+        case vtd::binding_kind::nested:
+            b.mode = "nested, " + first + " over " + second + " levels";
+            b.root = found->first_root;
+            b.second_root = found->second_root;
+            b.reach = last_admitted(iommu_.nested_first_stage_of(*found));
+            break;
+        }
         return b;
     }
 
-    std::vector<binding> bindings() override {
-        std::vector<binding> all;
-        if (!enabled_ || static_cast<vtd::table_mode>(root_.get<"TTM">()) != vtd::table_mode::legacy) return all;
-        for (std::uint32_t bus = 0; bus < 256; ++bus) {
-            auto const root = memory_.load(stagewalk::ipa{root_.get<"RTA">() + bus * sizeof(vtd::root_entry)});
-            if (!root || vtd::root_entry{*root}.get<"P">() == 0) continue;
-            std::uint64_t const contexts = vtd::root_entry{*root}.get<"CTP">();
-            for (std::uint32_t devfn = 0; devfn < 256; ++devfn) {
-                auto const context = memory_.load(stagewalk::ipa{contexts + devfn * sizeof(vtd::context_entry)});
-                if (context && vtd::context_entry{*context}.get<"P">() != 0) all.push_back(find(bus << 8 | devfn, no_pasid));
-            }
+    binding_list bindings(std::optional<std::uint32_t> only) override {
+        binding_list list;
+        std::uint64_t loads = 0;
+        std::uint64_t const root = registers_.root.get<"RTA">();
+        for (std::uint32_t bus = 0; bus < 256 && list.complete; ++bus) {
+            if (only && *only >> 8 != bus) continue;
+            if (registers_.is_legacy()) add_legacy(list, root + bus * sizeof(vtd::root_entry), bus, only);
+            if (registers_.is_scalable()) add_scalable(list, loads, root + bus * sizeof(vtd::scalable_root_entry), bus, only);
         }
-        return all;
+        return list;
     }
 
     stagewalk::enumeration enumerate(std::uint32_t source, std::uint32_t pasid, bool merged, std::uint64_t max_loads,
                                      visitors const& visit) override {
-        if (!enabled_) return {};
+        if (!registers_.enabled) return {};
         memory_.begin_request();
         auto const found = iommu_.find(request_of({source, pasid, 0, stagewalk::read}));
-        if (!found || found->bypasses) return {};
-        auto const everything = stagewalk::range<stagewalk::iova>::all();
-        // What cannot be read is shown as a fault; what is lacking is known here.
-        auto const wrong = [&](stagewalk::fault<vtd::reason> const& f) {
-            if (visit.wrong) visit.wrong({f.input, f.entry, failed(f)});
-            memory_.begin_request();
-        };
-        if (merged) {
-            return for_each_run(found->stage, memory_, everything,
-                                overloaded{[&](stagewalk::run<stage> const& r) {
-                                               return visit.mapped({r.part.first().value, r.part.last().value, r.output.value,
-                                                                    r.effective, r.leaves, r.smallest, r.largest});
-                                           },
-                                           wrong},
-                                max_loads);
+        if (!found) return {};
+        switch (found->kind) {
+        case vtd::binding_kind::pass_through: break;
+        case vtd::binding_kind::legacy_second_stage:
+            return enumerate_one(iommu_.legacy_stage_of(*found), *found, merged, max_loads, visit);
+        case vtd::binding_kind::second_stage:
+            return enumerate_one(iommu_.second_stage_of(*found), *found, merged, max_loads, visit);
+        case vtd::binding_kind::first_stage:
+            return enumerate_one(iommu_.first_stage_of(*found), *found, merged, max_loads, visit);
+        case vtd::binding_kind::nested: {
+            mapping_merger merge{merged, visit.mapped};
+            return enumerate_nested(
+                iommu_.nested_first_stage_of(*found), iommu_.nested_second_stage_of(*found), memory_, max_loads,
+                [&](stagewalk::attributes a) { return as_device_sees(a, *found); }, merge,
+                [&](stagewalk::fault<vtd::reason> const& f) { show_wrong(f, visit); });
         }
-        return for_each_leaf(found->stage, memory_, everything,
-                             overloaded{[&](stagewalk::leaf<stage> const& l) {
-                                            return visit.mapped({l.part.first().value, l.part.last().value, l.first.output.value,
-                                                                 l.first.effective, 1, l.first.lg2_size, l.first.lg2_size});
-                                        },
-                                        wrong},
-                             max_loads);
+        }
+        return {};
+    }
+
+    stagewalk::enumeration tour(tree_scope const& scope, tree_visitors const& visit) override {
+        if (!registers_.enabled) return {};
+        return vtd_tree{registers_, iommu_.setup().rules, memory_, scope, visit}.run();
     }
 
 private:
-    static vtd::request request_of(question const& q) {
+    [[nodiscard]] vtd::request request_of(question const& q) const {
         vtd::request r;
         r.source = static_cast<std::uint16_t>(q.source);
         r.address = stagewalk::iova{q.address};
         r.access = q.access;
         r.pasid = q.pasid == no_pasid ? vtd::no_pasid : q.pasid;
+        // A question has no length. A write to the interrupt range is taken for one of the aligned 32 bits around its address,
+        // which is what raises an interrupt.
+        constexpr auto interrupts = vtd::interrupt_range<stagewalk::iova>;
+        if (iommu_.setup().interrupt_ranges && registers_.enabled && !r.has_pasid() && r.access == stagewalk::write &&
+            interrupts.contains(r.address))
+            r.address.value &= ~std::uint64_t{3};
         return r;
     }
 
     template <class Outcome>
-    answer answer_of(Outcome const& outcome) const {
+    answer answer_of(Outcome const& outcome, question const& q) const {
         if (!outcome) return failed(outcome.error());
         answer a;
         a.is = outcome->by == stagewalk::passage::interrupt ? result::interrupt : result::ok;
-        a.address = outcome->output.value;
+        a.address = a.is == result::interrupt ? q.address : outcome->output.value;
         a.rights = outcome->effective.rights();
         a.lg2_size = outcome->lg2_size;
         return a;
@@ -307,23 +319,157 @@ private:
                    f.level == stagewalk::no_level ? -1 : f.level + 1,
                    f.at,
                    f.reported,
-                   f.code == vtd::reason::write_denied || f.code == vtd::reason::read_denied,
+                   lacks_permission(f.code),
                    f.descriptor,
                    f.intermediate,
                    f.detail};
         return a;
     }
 
+    static bool lacks_permission(vtd::reason r) {
+        switch (r) {
+        case vtd::reason::write_denied:
+        case vtd::reason::read_denied:
+        case vtd::reason::scalable_write_denied:
+        case vtd::reason::scalable_read_denied:
+        case vtd::reason::user_denied: return true;
+        default: return false;
+        }
+    }
+
+    template <class Stage>
+    static std::uint64_t last_admitted(Stage const& s) {
+        auto const parts = s.admitted();
+        return (parts.end() - 1)->last().value;
+    }
+
+    // The last address that is answered alike, where no entry of a device's table was met: the answer then depends on the
+    // address by its width alone.
+    std::uint64_t last_alike(question const& q, answer const& a) {
+        constexpr std::uint64_t top = ~std::uint64_t{0};
+        if (!registers_.enabled) return top;
+        if (a.is == result::ok) return stagewalk::low_mask(iommu_.caps().host_address_width);
+        auto const found = iommu_.find(request_of(q));
+        if (!found) return top;
+        // What a first stage admits has a gap in the middle.
+        auto const last = [&](auto const& stage) {
+            auto const parts = stage.admitted();
+            auto const* const lower = parts.begin();
+            auto const* const upper = parts.end() - 1;
+            if (q.address <= lower->last().value) return lower->last().value;
+            return q.address < upper->first().value ? upper->first().value - 1 : top;
+        };
+        if (found->kind == vtd::binding_kind::first_stage) return last(iommu_.first_stage_of(*found));
+        if (found->kind == vtd::binding_kind::nested) return last(iommu_.nested_first_stage_of(*found));
+        return top;
+    }
+
+    // --- finding what is bound ---------------------------------------------------------------------------------------
+
+    // The word at `at`; 0, which is never present, where the capture lacks it.
+    std::uint64_t word(std::uint64_t at) {
+        auto const loaded = memory_.load(stagewalk::ipa{at});
+        return loaded ? *loaded : 0;
+    }
+
+    void add_legacy(binding_list& list, std::uint64_t root_at, std::uint32_t bus, std::optional<std::uint32_t> only) {
+        vtd::root_entry const root{word(root_at)};
+        if (root.get<"P">() == 0) return;
+        for (std::uint32_t devfn = 0; devfn < 256; ++devfn) {
+            if (only && (*only & 0xff) != devfn) continue;
+            vtd::context_entry const context{word(root.get<"CTP">() + devfn * sizeof(vtd::context_entry))};
+            if (context.get<"P">() != 0) list.all.push_back(find(bus << 8 | devfn, no_pasid));
+        }
+    }
+
+    void add_scalable(binding_list& list, std::uint64_t& loads, std::uint64_t root_at, std::uint32_t bus,
+                      std::optional<std::uint32_t> only) {
+        vtd::scalable_root_entry const root{word(root_at), word(root_at + 8)};
+        for (std::uint32_t devfn = 0; devfn < 256 && list.complete; ++devfn) {
+            if (only && (*only & 0xff) != devfn) continue;
+            bool const upper = devfn >= 128;
+            if ((upper ? root.get<"UP">() : root.get<"LP">()) == 0) continue;
+            std::uint64_t const contexts = upper ? root.get<"UCTP">() : root.get<"LCTP">();
+            std::uint64_t const at = contexts + (devfn & 127) * sizeof(vtd::scalable_context_entry);
+            vtd::scalable_context_entry const context{word(at), word(at + 8)};
+            if (context.get<"P">() != 0) add_pasids(list, loads, context, bus << 8 | devfn);
+        }
+    }
+
+    void add_pasids(binding_list& list, std::uint64_t& loads, vtd::scalable_context_entry const& context, std::uint32_t source) {
+        list.all.push_back(find(source, no_pasid));
+        for (std::uint64_t pasid = 0; pasid <= context.last_pasid(); pasid += 64) {
+            if (++loads > most_binding_loads || list.all.size() > most_bindings) {
+                list.complete = false;
+                return;
+            }
+            vtd::pasid_directory_entry const directory{word(context.get<"PASIDDIRPTR">() + pasid / 64 * sizeof(std::uint64_t))};
+            if (directory.get<"P">() == 0) continue;
+            loads += 64;
+            for (std::uint64_t i = 0; i < 64; ++i) {
+                vtd::pasid_table_entry const entry{word(directory.get<"SMPTBLPTR">() + i * sizeof(vtd::pasid_table_entry))};
+                // The device's own was there first.
+                if (entry.get<"P">() != 0 && pasid + i != context.get<"RID_PASID">())
+                    list.all.push_back(find(source, static_cast<std::uint32_t>(pasid + i)));
+            }
+        }
+    }
+
+    // --- what is mapped ------------------------------------------------------------------------------------------------
+
+    // What the tables grant to unprivileged requests, as the device of `b` has it.
+    static stagewalk::attributes as_device_sees(stagewalk::attributes a, vtd::binding const& b) {
+        bool const has_first = b.kind == vtd::binding_kind::first_stage || b.kind == vtd::binding_kind::nested;
+        if (!has_first) return a;
+        std::uint64_t rights = a.rights().bits;
+        if (b.privileged) {
+            rights |= b.write_protect ? 0 : stagewalk::write.bits;
+        } else if ((a.format_bits() & iommu::process_stage::privileged_only) != 0) {
+            rights = 0;
+        }
+        return stagewalk::attributes::from_bits(rights | a.format_bits());
+    }
+
+    void show_wrong(stagewalk::fault<vtd::reason> const& f, visitors const& visit) {
+        // What cannot be read is shown as a fault; what is lacking is known here.
+        if (visit.wrong) visit.wrong({f.input, f.entry, failed(f)});
+        memory_.begin_request();
+    }
+
+    template <class Stage>
+    stagewalk::enumeration enumerate_one(Stage const& s, vtd::binding const& b, bool merged, std::uint64_t max_loads,
+                                         visitors const& visit) {
+        auto const everything = stagewalk::range<stagewalk::iova>::all();
+        auto const wrong = [&](stagewalk::fault<vtd::reason> const& f) { show_wrong(f, visit); };
+        if (merged) {
+            return for_each_run(s, memory_, everything,
+                                overloaded{[&](stagewalk::run<Stage> const& r) {
+                                               return visit.mapped({r.part.first().value, r.part.last().value, r.output.value,
+                                                                    as_device_sees(r.effective, b), r.leaves, r.smallest,
+                                                                    r.largest});
+                                           },
+                                           wrong},
+                                max_loads);
+        }
+        return for_each_leaf(s, memory_, everything,
+                             overloaded{[&](stagewalk::leaf<Stage> const& l) {
+                                            return visit.mapped({l.part.first().value, l.part.last().value, l.first.output.value,
+                                                                 as_device_sees(l.first.effective, b), 1, l.first.lg2_size,
+                                                                 l.first.lg2_size});
+                                        },
+                                        wrong},
+                             max_loads);
+    }
+
     guest_memory& memory_;
-    vtd::root_table_address root_;
-    bool enabled_;
+    vtd_registers registers_;
     iommu iommu_;
 };
 
 } // namespace
 
 std::unique_ptr<unit> open_vtd_unit(capture const& c, guest_memory& memory, bool range_rules) {
-    return std::make_unique<vtd_unit>(c, read_registers(c), memory, range_rules);
+    return std::make_unique<vtd_unit>(c, read_vtd_registers(c), memory, range_rules);
 }
 
 } // namespace inspect

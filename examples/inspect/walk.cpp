@@ -8,7 +8,7 @@
 namespace inspect {
 
 int walk_one(options const& o) {
-    capture c{o.capture};
+    capture c{o.input};
     auto const unit = open_unit(c, c.memory, !o.no_ranges);
     require_source(*unit, o.source.value_or(0));
     question const q{o.source.value_or(0), o.pasid.value_or(no_pasid), o.address,

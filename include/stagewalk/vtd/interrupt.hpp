@@ -290,7 +290,7 @@ template <updatable_memory M>
         }
         return false;
     };
-    std::uint64_t const request_at = vector / 64u * 8u;
+    std::uint64_t const request_at = std::uint64_t{vector} / 64 * 8;
     auto const requests = m.load(at + request_at);
     std::uint64_t judged = 0;
     if (!requests || !set(
