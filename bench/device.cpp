@@ -1,5 +1,6 @@
 /// \file
-/// What does a request of a device cost without any cache: root entry, context entry, walk?
+/// What does a request of a device cost without any cache? Legacy mode: root entry, context entry, walk. Scalable mode:
+/// root, context, PASID directory and PASID table entry, then first stage, second stage, or both.
 #include "report.hpp"
 #include "requester.hpp"
 
@@ -19,6 +20,22 @@ void compare(std::string const& question, std::shared_ptr<bus> const& b, M const
     measure(question, "stage", [b, plain] { return pairing<walk_inlined<M>>{*plain, b->domain().order()}; });
 }
 
+template <class Chase, class Tables, class M>
+void compare_scalable(std::string const& question, std::shared_ptr<scalable_bus<Tables>> const& b, M const& m) {
+    auto const ours = std::make_shared<unit_translate<M>>(*b, m);
+    auto const theirs = std::make_shared<Chase>(*b, m);
+    measure(question, "walk", [b, ours] { return pairing<unit_translate<M>>{*ours, b->order()}; });
+    measure(question, "checked", [b, theirs] { return pairing<Chase>{*theirs, b->order()}; });
+}
+
+template <template <class> class Chase, class Tables>
+void scalable(std::string const& kind) {
+    auto const b = std::make_shared<scalable_bus<Tables>>(2048);
+    auto const& ram = b->tables().ram();
+    compare_scalable<Chase<windowed_ram<pa>>>("device/" + kind + "/windowed/4K/ws2k", b, window_on<pa>(ram));
+    compare_scalable<Chase<flat<pa>>>("device/" + kind + "/flat/4K/ws2k", b, bounded<pa>(ram));
+}
+
 void all() {
     for (std::uint64_t const pages : {8u, 2048u}) {
         auto const b = std::make_shared<bus>(pages);
@@ -26,6 +43,9 @@ void all() {
         compare("device/windowed" + tail, b, window_on<pa>(b->domain().ram()));
         compare("device/flat" + tail, b, bounded<pa>(b->domain().ram()));
     }
+    scalable<first_unit_chase, process>("first");
+    scalable<second_unit_chase, scalable_domain>("second");
+    scalable<nested_unit_chase, unit_guest>("nested");
 }
 
 } // namespace

@@ -21,6 +21,7 @@ namespace bench {
 using namespace stagewalk;
 using stagewalk::access; // not POSIX's
 using stagewalk::read;
+using stagewalk::write;
 
 /// Whatever a measurement needs and cannot have ends it: a figure of something else is worse than none.
 template <class T>
@@ -108,6 +109,21 @@ inline vtd::capabilities unit_registers() {
     cap.set<"SSLPS">(0b0011);
     cap.set<"ND">(6);
     return {cap.word[0], 0, 46};
+}
+
+/// The same unit with scalable mode: first and second stage, nesting, A/D bits, PASIDs, no device-TLBs.
+inline vtd::capabilities scalable_unit_registers() {
+    vtd::capabilities caps = unit_registers();
+    caps.cap.set<"FS1GP">(1);
+    caps.ecap.set<"SMTS">(1);
+    caps.ecap.set<"FSTS">(1);
+    caps.ecap.set<"SSTS">(1);
+    caps.ecap.set<"NEST">(1);
+    caps.ecap.set<"SSADS">(1);
+    caps.ecap.set<"SMPWCS">(1);
+    caps.ecap.set<"PASID">(1);
+    caps.ecap.set<"PSS">(19);
+    return caps;
 }
 
 /// Which pages are asked for, in which order.

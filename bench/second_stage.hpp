@@ -6,22 +6,35 @@
 
 namespace bench {
 
+/// A domain's tables in legacy mode.
 using stage_type = vtd::second_stage<iova, pa>;
+/// A domain's tables in scalable mode.
+using scalable_stage_type = vtd::second_stage<iova, pa, vtd::table_mode::scalable>;
+
+/// Every page is written to once.
+template <class Stage, class M>
+void write_to_all(Stage const& s, M& memory, std::uint64_t first, std::uint64_t pages, std::uint64_t lg2) {
+    for (std::uint64_t i = 0; i < pages; ++i)
+        need(static_cast<bool>(walk(s, memory, typename Stage::input{first + (i << lg2)}, write)), "a page is amiss");
+}
 
 /// Tables of `pages` pages of 2^lg2 bytes, written by our own builder. No page is larger, for the outputs are not
-/// aligned to more.
-class domain {
+/// aligned to more. Where the stage keeps A and D, all are set already.
+template <class Stage>
+class tables_of {
 public:
-    domain(std::uint64_t pages, std::uint64_t lg2, std::uint64_t spare_pages = 0)
+    template <class... Options>
+    tables_of(std::uint64_t pages, std::uint64_t lg2, std::uint64_t spare_pages = 0, Options const&... options)
         : tables_{pages / 512 + pages / 262144 + 64}, ram_{(tables_ + spare_pages) << 12}, pool_{pa{0}, tables_},
-          order_{pages, lg2}, stage_{unit_registers(), 4, *pool_.take(12)} {
+          order_{pages, lg2}, stage_{scalable_unit_registers(), 4, *pool_.take(12), options...} {
         auto memory = bounded<pa>(ram_);
         table t{stage_, memory, pool_};
         auto const all = range<iova>::between(iova{order_.first()}, iova{order_.first() + (pages << lg2) - 1});
         need(static_cast<bool>(t.map(all, pa{std::uint64_t{1} << lg2}, read_write)), "the tables cannot be built");
+        if constexpr (marking<Stage>) write_to_all(stage_, memory, order_.first(), pages, lg2);
     }
 
-    [[nodiscard]] stage_type const& stage() const { return stage_; }
+    [[nodiscard]] Stage const& stage() const { return stage_; }
     [[nodiscard]] block const& ram() const { return ram_; }
     [[nodiscard]] work const& order() const { return order_; }
     /// Spare page \p i: zeroed, no part of the tables.
@@ -32,8 +45,13 @@ private:
     block ram_;
     shuffled_pool<pa> pool_;
     work order_;
-    stage_type stage_;
+    Stage stage_;
 };
+
+/// A domain in legacy mode.
+using domain = tables_of<stage_type>;
+/// A domain in scalable mode.
+using scalable_domain = tables_of<scalable_stage_type>;
 
 /// What is there without any look-up: the loop, the next address, the use of a result.
 struct frame {
@@ -50,9 +68,9 @@ struct frame {
 };
 
 /// `walk`, inlined into its caller.
-template <class M>
+template <class M, class Stage = stage_type>
 struct walk_inlined {
-    stage_type stage;
+    Stage stage;
     M memory;
 
     [[gnu::always_inline, gnu::flatten]] found operator()(iova in) const { return use(walk(stage, memory, in, read)); }
@@ -93,26 +111,60 @@ struct bare_chase {
     static constexpr std::uint64_t address = bit_mask(51, 12);
 };
 
+/// What the second stage of legacy mode asks of an entry.
+struct legacy_format {
+    std::uint64_t last_input;
+
+    template <class Stage>
+    explicit legacy_format(Stage const& s) : last_input{s.last_input().value} {}
+
+    [[nodiscard]] bool admits(std::uint64_t in) const { return in <= last_input; }
+    /// What has to be set in every entry, and in a page's beside it.
+    [[nodiscard]] static std::uint64_t wants(access a) { return a.bits & 3; }
+    [[nodiscard]] static std::uint64_t wants_of_page(access) { return 0; }
+    [[nodiscard]] static attributes grants(std::uint64_t e, std::uint64_t rights) {
+        return attributes::from_bits((rights & 3) | (e & (bit_mask(6, 3) | bit_mask(11, 11))));
+    }
+};
+
+/// The same of scalable mode, where SSADE is not known before.
+struct scalable_format : legacy_format {
+    std::uint64_t accessed;
+    std::uint64_t dirty;
+
+    template <class Stage>
+    explicit scalable_format(Stage const& s)
+        : legacy_format{s}, accessed{s.keeps_accessed_dirty() ? bit_mask(8, 8) : 0}, dirty{s.keeps_accessed_dirty()
+                                                                                               ? bit_mask(9, 9)
+                                                                                               : 0} {}
+
+    [[nodiscard]] std::uint64_t wants(access a) const { return (a.bits & 3) | accessed; }
+    [[nodiscard]] std::uint64_t wants_of_page(access a) const { return a.covers(write) ? dirty : 0; }
+};
+
 /// The same look-up by hand, with every check and every result of `walk`, for one format with four levels: what a good
 /// engineer writes who needs nothing else.
-template <class Input, class Output, class M>
+template <class Input, class Output, class M, class Format = legacy_format>
 class checked_chase {
 public:
     using result = outcome<translation<Output>, fault<vtd::reason>>;
 
     template <class Stage>
     checked_chase(Stage const& s, M const& m)
-        : memory_{m}, root_{s.root()}, last_input_{s.admitted().begin()->last().value}, bad_table_{s.reserved(1, false) | large},
-          bad_page_{s.reserved(0, true)}, bad_2m_{s.reserved(1, true)}, bad_1g_{s.reserved(2, true)} {}
+        : memory_{m}, root_{s.root()}, format_{s}, bad_table_{s.reserved(1, false) | large}, bad_page_{s.reserved(0, true)},
+          bad_2m_{s.reserved(1, true)}, bad_1g_{s.reserved(2, true)} {}
 
     [[nodiscard, gnu::always_inline]] result look_up(Input in, access a) const { return from(root_, in, a); }
 
+    [[nodiscard]] Output root() const { return root_; }
+
     /// The same from another root.
     [[nodiscard, gnu::always_inline]] result from(Output root, Input in, access a) const {
-        if (in.value > last_input_) [[unlikely]]
+        if (!format_.admits(in.value)) [[unlikely]]
             return refused(in, a, 0xff, Output{0}, 0);
         M const memory = memory_; // its members in registers
-        std::uint64_t const want = a.bits & 3;
+        std::uint64_t const want = format_.wants(a);
+        std::uint64_t const page_want = want | format_.wants_of_page(a);
         std::uint64_t const table_mask = bad_table_ | want;
 
         auto e3 = load(memory, root, in.value >> 39 & 511);
@@ -121,18 +173,18 @@ public:
         Output const t2{*e3 & address};
         auto e2 = load(memory, t2, in.value >> 30 & 511);
         if (!e2 || (*e2 & table_mask) != want) [[unlikely]] {
-            if (e2 && (*e2 & (bad_1g_ | large | want)) == (large | want)) return page(in, *e2, *e2 & *e3, 30);
+            if (e2 && (*e2 & (bad_1g_ | large | page_want)) == (large | page_want)) return page(in, *e2, *e2 & *e3, 30);
             return refused(in, a, 2, t2, e2 ? *e2 : 0);
         }
         Output const t1{*e2 & address};
         auto e1 = load(memory, t1, in.value >> 21 & 511);
         if (!e1 || (*e1 & table_mask) != want) [[unlikely]] {
-            if (e1 && (*e1 & (bad_2m_ | large | want)) == (large | want)) return page(in, *e1, *e1 & *e2 & *e3, 21);
+            if (e1 && (*e1 & (bad_2m_ | large | page_want)) == (large | page_want)) return page(in, *e1, *e1 & *e2 & *e3, 21);
             return refused(in, a, 1, t1, e1 ? *e1 : 0);
         }
         Output const t0{*e1 & address};
         auto e0 = load(memory, t0, in.value >> 12 & 511);
-        if (!e0 || (*e0 & (bad_page_ | want)) != want) [[unlikely]]
+        if (!e0 || (*e0 & (bad_page_ | page_want)) != page_want) [[unlikely]]
             return refused(in, a, 0, t0, e0 ? *e0 : 0);
         return page(in, *e0, *e0 & *e1 & *e2 & *e3, 12);
     }
@@ -142,7 +194,6 @@ public:
 private:
     static constexpr std::uint64_t address = bit_mask(51, 12);
     static constexpr std::uint64_t large = bit_mask(7, 7);
-    static constexpr std::uint64_t format_bits = bit_mask(6, 3) | bit_mask(11, 11);
 
     [[nodiscard, gnu::always_inline]] static auto load(M const& m, Output table, std::uint64_t index) {
         if constexpr (windowed_memory<M const>) {
@@ -154,8 +205,8 @@ private:
 
     [[nodiscard, gnu::always_inline]] static result page(Input in, std::uint64_t e, std::uint64_t rights, std::uint64_t lg2) {
         std::uint64_t const offset = low_mask(lg2);
-        return translation<Output>{Output{(e & address & ~offset) | (in.value & offset)},
-                                   attributes::from_bits((rights & 3) | (e & format_bits)), lg2, passage::walked};
+        return translation<Output>{Output{(e & address & ~offset) | (in.value & offset)}, Format::grants(e, rights), lg2,
+                                   passage::walked};
     }
 
     // Which fault it is would be found out here.
@@ -169,7 +220,7 @@ private:
 
     M memory_;
     Output root_;
-    std::uint64_t last_input_;
+    Format format_;
     std::uint64_t bad_table_;
     std::uint64_t bad_page_;
     std::uint64_t bad_2m_;

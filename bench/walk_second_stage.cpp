@@ -1,5 +1,6 @@
 /// \file
-/// What does a walk cost over what its loads cost? VT-d second stage, four levels, every check on.
+/// What does a walk cost over what its loads cost? VT-d second stage, four levels, every check on; in legacy mode, and
+/// in scalable mode without A/D bits and with them, set already.
 #include "report.hpp"
 #include "second_stage.hpp"
 
@@ -21,6 +22,16 @@ void compare(std::string const& question, std::shared_ptr<domain> const& d, M co
     beside("called", walk_called<M>{d->stage(), m});
 }
 
+template <class M>
+void compare_scalable(std::string const& question, std::shared_ptr<scalable_domain> const& d, M const& m) {
+    using ours_type = walk_inlined<M, scalable_stage_type>;
+    using theirs_type = checked_chase<iova, pa, M, scalable_format>;
+    auto const ours = std::make_shared<ours_type>(ours_type{d->stage(), m});
+    auto const theirs = std::make_shared<theirs_type>(d->stage(), m);
+    measure(question, "walk", [d, ours] { return pairing<ours_type>{*ours, d->order()}; });
+    measure(question, "checked", [d, theirs] { return pairing<theirs_type>{*theirs, d->order()}; });
+}
+
 void all() {
     struct set {
         char const* name;
@@ -36,6 +47,14 @@ void all() {
             compare("walk/windowed" + tail, d, window_on<pa>(d->ram()));
             compare("walk/flat" + tail, d, bounded<pa>(d->ram()));
         }
+    }
+    for (bool const accessed_dirty : {false, true}) {
+        vtd::second_stage_options options;
+        options.accessed_dirty = accessed_dirty;
+        auto const d = std::make_shared<scalable_domain>(2048, 12, 0, options);
+        std::string const name = accessed_dirty ? "walk/scalable/ad" : "walk/scalable/plain";
+        compare_scalable(name + "/windowed/4K/ws2k", d, window_on<pa>(d->ram()));
+        compare_scalable(name + "/flat/4K/ws2k", d, bounded<pa>(d->ram()));
     }
 }
 
