@@ -316,6 +316,11 @@ private:
     static constexpr std::uint64_t address_bits = second_stage_page::mask<"ADDR">();
     static constexpr std::uint64_t format_bits =
         second_stage_page::mask<"EMT">() | second_stage_page::mask<"IPAT">() | second_stage_page::mask<"SNP">();
+    static_assert(((second_stage_upper_entry::reserved() | second_stage_page::reserved() |
+                    second_stage_large_page<30>::reserved() | second_stage_page::mask<"SNP">() | page_size | accessed | dirty |
+                    read_write.bits) &
+                   inquiring.bits) == 0,
+                  "the fast lane refuses who only asks by wanting a bit that it never looks at");
     static_assert(second_stage_page::mask<"R">() == read.bits && second_stage_page::mask<"W">() == write.bits,
                   "the rights of an access have the order of those of an entry");
 
