@@ -381,7 +381,6 @@ private:
     std::uint64_t refused_{};
     std::uint64_t checksum_{};
     std::optional<progress> timing_;
-    std::uint64_t timed_{};
 };
 
 } // namespace
