@@ -110,7 +110,7 @@ TEST_CASE("a stage is a regular value") {
     STATIC_REQUIRE(a == a.with_root(pa{0x1000}));
     STATIC_REQUIRE_FALSE(a == a.with_root(pa{0x2000}));
     STATIC_REQUIRE_FALSE(a == stage2{caps, 3, pa{0x1000}});
-    STATIC_REQUIRE_FALSE(a == stage2{caps, 4, pa{0x1000}, {vtd::rights_order::each_entry, {}}});
+    STATIC_REQUIRE_FALSE(a == stage2{caps, 4, pa{0x1000}, {.rules = {.second_stage_rights = vtd::rights_order::each_entry}}});
 }
 
 TEST_CASE("views are cheap to copy") {
