@@ -1,7 +1,8 @@
 // Tables are built of stages that can write their entries.
 // expect-gcc: class template argument deduction failed|constraint failure|constraints not satisfied
 // expect-clang: constraints not satisfied for class template .table|no viable constructor or deduction guide
-// note: encodable
+// note-gcc: encodable
+// note-clang: constraints not satisfied for class template
 #include <stagewalk/build/table.hpp>
 #include <stagewalk/memory/flat.hpp>
 #include <stagewalk/vtd/second_stage.hpp>

@@ -1,7 +1,8 @@
 // Tables are not built in memory that cannot be written.
 // expect-gcc: class template argument deduction failed|constraint failure|constraints not satisfied
 // expect-clang: constraints not satisfied for class template .table|no viable constructor or deduction guide
-// note: table_memory
+// note-gcc: table_memory
+// note-clang: constraints not satisfied for class template
 #include <cstdint>
 #include <stagewalk/build/table.hpp>
 #include <stagewalk/memory/windowed.hpp>
