@@ -84,7 +84,7 @@ public:
     }
 
 private:
-    static constexpr std::uint64_t lg2_table = 12;
+    static constexpr std::uint64_t lg2_table = stagewalk::lg2_table<S>;
 
     struct job {
         std::uint64_t first; // what is to be mapped, both ends inclusive
@@ -139,7 +139,7 @@ private:
         auto const judged = stage_.judge(at, none, p, denied);
         if (judged.is == verdict::leaf) return failure{map_error::already_mapped};
         if (judged.is == verdict::refused || judged.value >= at.level) return failure{map_error::broken_table};
-        return place{judged.value, S::target(at.entry)};
+        return place{judged.value, stage_.target(at.entry)};
     }
 
     // Counts the tables that are missing and finds every conflict, before anything is changed.

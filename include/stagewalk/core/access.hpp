@@ -16,6 +16,8 @@ struct access {
     friend constexpr access operator|(access a, access b) { return {a.bits | b.bits}; }
     /// What both sets have.
     friend constexpr access operator&(access a, access b) { return {a.bits & b.bits}; }
+    /// What is not in the set, to take it away from another: `a & ~write`.
+    friend constexpr access operator~(access a) { return {~a.bits}; }
     /// Sets are equal that hold the same members.
     friend constexpr bool operator==(access const&, access const&) = default;
 

@@ -43,10 +43,17 @@ struct iova_space {};
 struct ipa_space {};
 /// The space of physical addresses, the host's.
 struct pa_space {};
+/// The space between the two stages of a unit whose output space is \p Space: what its guest takes for physical addresses.
+template <class Space>
+struct intermediate_space {};
 
 using iova = address<iova_space>; ///< I/O virtual address: the input of a device's translation.
 using ipa = address<ipa_space>;   ///< Intermediate physical address (= GPA): stage 1's output, stage 2's input.
 using pa = address<pa_space>;     ///< Physical address (= HPA).
+
+/// An address between the two stages of a unit with output addresses \p Output.
+template <class Output>
+using intermediate = address<intermediate_space<typename Output::space>>;
 
 } // namespace v0
 } // namespace stagewalk

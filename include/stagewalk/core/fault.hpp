@@ -70,5 +70,17 @@ struct nested_fault {
     friend constexpr bool operator==(nested_fault const&, nested_fault const&) = default;
 };
 
+/// The fault of who was asked. Where its memory is itself translated, by a host that it knows nothing of, a refused read is an
+/// entry that cannot be read.
+template <class Code>
+[[nodiscard]] constexpr fault<Code> outer_fault(fault<Code> const& f) {
+    return f;
+}
+/// The same of a fault that says who refused.
+template <class Code, class Inner>
+[[nodiscard]] constexpr fault<Code> outer_fault(nested_fault<Code, Inner> const& f) {
+    return f.outer;
+}
+
 } // namespace v0
 } // namespace stagewalk

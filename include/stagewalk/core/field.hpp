@@ -163,6 +163,11 @@ struct entry {
         return ~((Fields::word == w ? Fields::mask : 0) | ...);
     }
 
+    /// The bits of word \p w that hardware never looks at.
+    [[nodiscard]] static constexpr std::uint64_t ignored(std::size_t w = 0) {
+        return ((Fields::word == w && Fields::kind == field_kind::ignored ? Fields::mask : 0) | ... | std::uint64_t{0});
+    }
+
     /// Calls \p visit with a `field_view` of each field, in the order of the list.
     template <class Visitor>
     constexpr void for_each_field(Visitor&& visit) const {

@@ -126,7 +126,7 @@ private:
             auto const failed = refused_entry<S, M>(in, j);
             return show(visit_, failed.error()) || stop_after(to);
         }
-        return table(j.value, S::target(at.entry), from, to, path);
+        return table(j.value, stage_.target(at.entry), from, to, path);
     }
 
     S const& stage_;

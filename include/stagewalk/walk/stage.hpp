@@ -53,16 +53,16 @@ struct judgement {
     verdict is{verdict::refused}; ///< What the entry is.
     fault_at at{fault_at::table}; ///< Refused: the entry as such, or the access that it was to serve.
     Code code{};                  ///< Refused: the manual's number.
-    std::uint64_t value{};        ///< Table: its level. Leaf: the lg2 size of the page.
+    std::uint64_t value{};        ///< Table: its level. Leaf: the lg2 size of the page. Refused: the `fault::detail`.
     step blame{};                 ///< Refused: the entry to name, which may be one met earlier.
 
     /// Leads to a table of \p level.
     [[nodiscard]] static constexpr judgement table(std::uint64_t level) { return {verdict::table, {}, {}, level, {}}; }
     /// Maps a page of 2^\p lg2 bytes.
     [[nodiscard]] static constexpr judgement leaf(std::uint64_t lg2) { return {verdict::leaf, {}, {}, lg2, {}}; }
-    /// Refused with \p code; \p blame is the entry to name.
-    [[nodiscard]] static constexpr judgement refuse(Code code, fault_at at, step const& blame) {
-        return {verdict::refused, at, code, 0, blame};
+    /// Refused with \p code; \p blame is the entry to name, \p detail what the architecture adds.
+    [[nodiscard]] static constexpr judgement refuse(Code code, fault_at at, step const& blame, std::uint64_t detail = 0) {
+        return {verdict::refused, at, code, detail, blame};
     }
 };
 
@@ -133,7 +133,7 @@ concept reads_entries = requires(S const& s, std::uint64_t e, std::uint64_t leve
     { S::carry(p, e) } -> std::same_as<void>;
     { S::next_level(level, e) } -> std::same_as<std::uint64_t>;
     { S::leaf_size(level, e) } -> std::same_as<std::uint64_t>;
-    { S::target(e) } -> std::same_as<typename S::output>;
+    { s.target(e) } -> std::same_as<typename S::output>;
     { s.leaf_output(e, lg2) } -> std::same_as<typename S::output>;
     { s.leaf_attributes(e, lg2, p, a) } -> std::same_as<attributes>;
 };
@@ -171,6 +171,22 @@ template <class S>
 inline constexpr bool skips_levels = requires {
     requires S::skips_levels;
 };
+
+/// Whether the root table of \p S may be smaller than a page and lie anywhere in one (it declares `small_tables`, true).
+template <class S>
+inline constexpr bool small_tables = requires {
+    requires S::small_tables;
+};
+
+/// The lg2 size in bytes of a table of \p S below its root: 12, or what it declares as `lg2_table` (Arm granules).
+template <class S>
+inline constexpr std::uint64_t lg2_table = [] {
+    if constexpr (requires { S::lg2_table; }) {
+        return std::uint64_t{S::lg2_table};
+    } else {
+        return std::uint64_t{12};
+    }
+}();
 
 /// A stage whose fast lane can also be had without the checks that only a guest's tables need.
 template <class S>

@@ -22,6 +22,15 @@ concept tracer_of = requires(T& trace, traced_step<S> const& s) {
     trace(s);
 };
 
+/// One entry of a unit's configuration, met on the way to the page tables.
+/// \tparam Entry its type.
+template <class Entry>
+struct configuration_step {
+    char const* table;     ///< What its table is called, for people.
+    std::uint64_t address; ///< Where the entry was read.
+    Entry entry;           ///< What it held.
+};
+
 /// Watches nothing and costs nothing.
 struct no_trace {
     /// Ignores the step.

@@ -72,7 +72,9 @@ unreadable_entry(S const& s, typename S::input in, std::uint64_t level, typename
 
 template <class S, class M>
 [[nodiscard]] constexpr walk_outcome<S, M> refused_entry(typename S::input in, judgement<typename S::code> const& j) {
-    return fail<S, M>(fault_of<S>(j.code, j.at, in, j.blame));
+    auto f = fault_of<S>(j.code, j.at, in, j.blame);
+    f.detail = j.value;
+    return fail<S, M>(f);
 }
 
 template <class S, class M>
@@ -94,11 +96,14 @@ template <class M>
 using fast_memory = std::conditional_t<view_memory<M>, M const, M&>;
 
 // One entry. Memory with windows finds the table's page and needs no further look at the address; a table may be
-// several pages long.
-template <class M>
+// several pages long, or lie somewhere in one.
+template <bool Small = false, class M>
 [[nodiscard, gnu::always_inline]] inline constexpr outcome<std::uint64_t, typename M::error>
 load_entry(M& m, typename M::address table, std::uint64_t index) {
-    if constexpr (windowed_memory<M>) {
+    if constexpr (windowed_memory<M> && Small) {
+        std::uint64_t const at = table.value + index * 8;
+        return m.load_in_page(typename M::address{at & ~low_mask(12)}, at >> 3 & 511);
+    } else if constexpr (windowed_memory<M>) {
         return m.load_in_page(table + (index >> 9 << 12), index & 511);
     } else {
         return m.load(table + index * 8);
@@ -143,7 +148,7 @@ template <class S, class M, class Trace>
         if (j.is == verdict::table && j.value >= at.level) [[unlikely]]
             return bottomless<S, M>(in, at);
         std::uint64_t level = j.value;
-        auto table = S::target(at.entry);
+        auto table = s.target(at.entry);
         bool changed = false;
         if constexpr (marking<S>) {
             owed_update const update{at, s.marked(at, a, p, j.is == verdict::leaf)};
@@ -190,6 +195,17 @@ template <class Outcome>
     return failure{cold.error()};
 }
 
+// The table that an entry leads to which the fast lane took. Formats whose addresses are scattered over the entry have a
+// shorter way for those.
+template <class S>
+[[nodiscard, gnu::always_inline]] inline constexpr typename S::output plain_target(S const& s, std::uint64_t e) {
+    if constexpr (requires { S::plain_target(e); }) {
+        return S::plain_target(e);
+    } else {
+        return s.target(e);
+    }
+}
+
 // The fast lane: one level after the other, each with the level as a constant. A walk enters at the run-time top.
 // Here, and wherever else a walk's result passes through, an outcome is no `const` local: g++ 12 would keep it in
 // memory.
@@ -199,7 +215,7 @@ descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, 
         typename S::output table, typename S::path p) {
     constexpr bool always = Level < S::levels_min && !skips_levels<S>;
     if (always || (skips_levels<S> ? next == Level : Level <= next)) {
-        auto loaded = load_entry(fast, table, s.index(Level, in));
+        auto loaded = load_entry<small_tables<S>>(fast, table, s.index(Level, in));
         if (!loaded) [[unlikely]]
             return apart(unreadable_entry<S, M>(s, in, Level, table, loaded.error()));
         std::uint64_t const e = *loaded;
@@ -211,7 +227,7 @@ descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, 
         }
         S::carry(p, e);
         if constexpr (skips_levels<S>) next = S::next_level(Level, e);
-        table = S::target(e);
+        table = plain_target(s, e);
     }
     if constexpr (Level > 0) {
         return descend<Level - 1>(s, m, fast, leave, in, a, lane, next, table, p);
