@@ -10,7 +10,7 @@ using outer_stage = vtd::second_stage<iova, ipa>;
 using inner_stage = vtd::second_stage<ipa, pa>;
 
 /// The two stages of a unit that nests: first stage over second stage.
-using unit_middle = vtd::intermediate<pa>;
+using unit_middle = intermediate<pa>;
 using unit_outer_stage = vtd::first_stage<iova, unit_middle>;
 using unit_inner_stage = vtd::second_stage<unit_middle, pa, vtd::table_mode::scalable>;
 

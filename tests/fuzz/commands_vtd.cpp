@@ -69,6 +69,7 @@ vtd_scopes::descriptor put_back(sw::vtd::command const& c) {
     case pasid_cache: return put_back<sw::vtd::pasid_cache_command>(c.word);
     case pasid_device_tlb: return put_back<sw::vtd::pasid_device_tlb_command>(c.word);
     case page_response: return put_back<sw::vtd::page_response_command>(c.word);
+    case host_permission: return put_back<sw::vtd::host_permission_command>(c.word);
     }
     return {};
 }
@@ -107,6 +108,12 @@ vtd_scopes::descriptor encoded_again(vtd_scopes::descriptor const& d) {
     case 7 * 4 + 0: return words_of(sw::vtd::invalidate_pasids(domain));
     case 7 * 4 + 1: return words_of(sw::vtd::invalidate_pasids(domain, pasid));
     case 7 * 4 + 3: return words_of(sw::vtd::invalidate_pasids());
+    case 10 * 4 + 0:
+    case 10 * 4 + 1:
+    case 10 * 4 + 2:
+    case 10 * 4 + 3:
+        return words_of(sw::vtd::invalidate_host_permission(static_cast<std::uint8_t>(get(5, 4)), domain, at, am,
+                                                            static_cast<std::uint8_t>(get(71, 70))));
     default: return d;
     }
 }

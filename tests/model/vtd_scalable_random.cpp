@@ -133,13 +133,16 @@ private:
     template <class Recorded>
     void check_loads(unit const& u, Recorded const& recorded, trail const& expected, char const* what) {
         std::size_t const loads = recorded.loads();
-        bool same = loads <= (configuration_loads + nested_loads + update_loads) * (restarted ? 12 : 1);
+        // Tables that contain themselves can change under their own updates; then a walk starts again without a rival. The model
+        // tells how many loads are right, this how many there can be at all.
+        std::size_t const straight = configuration_loads + nested_loads + update_loads;
+        bool same = loads <= straight * 12;
         same = same && loads == expected.length;
         for (std::size_t i = 0; same && i < std::min(expected.length, std::size(expected.at)); ++i)
             same = recorded.at(i).value == expected.at[i];
         // A table that contains itself is rightly read at one address for two levels.
         same = same && (recorded.each_once() || !expected.each_once());
-        if (!restarted) loads_max = std::max(loads_max, loads);
+        if (!restarted && loads <= straight) loads_max = std::max(loads_max, loads);
         if (!same && problem.empty()) problem = print("%s: %zu, the model %zu (haw %u)\n", what, loads, expected.length, u.haw);
     }
 

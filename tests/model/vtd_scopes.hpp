@@ -28,7 +28,18 @@ struct item {
     std::uint64_t index = 0;
 };
 
-enum place { context, pasid, second_iotlb, first_iotlb, second_structure, first_structure, interrupt, device, places };
+enum place {
+    context,
+    pasid,
+    second_iotlb,
+    first_iotlb,
+    second_structure,
+    first_structure,
+    interrupt,
+    device,
+    host_permission,
+    places
+};
 
 // Bits high:low of a register or a descriptor, as the manual numbers them.
 inline std::uint64_t bits(std::uint64_t const* word, unsigned high, unsigned low) {
@@ -41,12 +52,13 @@ inline std::uint64_t bits(descriptor const& d, unsigned high, unsigned low) { re
 
 inline bool has_pds(unit const& u) { return bits(&u.ecap, 42, 42) == 1; }
 inline bool has_dit(unit const& u) { return bits(&u.ecap, 41, 41) == 1; }
+inline bool has_hpts(unit const& u) { return bits(&u.ecap, 55, 55) == 1; }
 inline bool has_psi(unit const& u) { return bits(&u.cap, 39, 39) == 1; }
 inline std::uint64_t max_am(unit const& u) { return bits(&u.cap, 53, 48); }
 inline std::uint64_t max_im(unit const& u) { return bits(&u.ecap, 23, 20); }
 
 // The first two words of each type: what is not listed. The other two words are all reserved.
-constexpr std::uint64_t reserved[10][2] = {
+constexpr std::uint64_t reserved[11][2] = {
     {0xffffffffffffffff, 0xffffffffffffffff}, // no such type
     {0xfffc00000000f1c0, 0xffffffffffffffff}, // context cache
     {0xffffffff0000f100, 0x0000000000000f80}, // IOTLB
@@ -57,6 +69,7 @@ constexpr std::uint64_t reserved[10][2] = {
     {0xfff000000000f1c0, 0xffffffffffffffff}, // PASID cache
     {0x0000000000000000, 0x00000000000007fe}, // PASID device TLB
     {0xfff00000000001e0, 0xfffffffffffff003}, // page-group response
+    {0xffffffff0000f1c0, 0x0000000000000f00}, // host permission table cache
 };
 constexpr std::uint64_t pfsid = 0xfff000000000f000; // of types 3 and 8, reserved if DIT = 0
 constexpr std::uint64_t page_drain = 0x80;          // of type 5, reserved if PDS = 0
@@ -86,7 +99,7 @@ inline unsigned error_of(unit const& u, descriptor const& d) {
     if (u.mode == 2) return 7;
     if (u.mode != 0 && !u.wide) return 5;
     unsigned const type = type_of(d);
-    if (type < 1 || type > (u.mode == 0 ? 5u : 9u)) return 3;
+    if (type < 1 || type > (u.mode == 0 ? 5u : has_hpts(u) ? 10u : 9u)) return 3;
     if (is_reserved_bit_set(u, type, d) || !is_granularity_valid(u, type, d)) return 4;
     return 0;
 }
@@ -174,6 +187,9 @@ inline bool pasid_device_tlb(unit const&, descriptor const& d, item const& i) {
     return bits(d, 31, 16) == i.source && (any_pasid || same_pasid(d, i)) && same_sized_pages(d, i, bits(d, 75, 75) == 1);
 }
 
+// The tables of granularities do not have it: a cache that drops too much is right.
+inline bool host_permission_any(unit const&, descriptor const&, item const&) { return true; }
+
 // The tables. The columns are the caches, in the order of `place`.
 struct row {
     unsigned type;
@@ -184,22 +200,25 @@ constexpr unsigned any = 4;
 
 inline bool drops(unit const& u, descriptor const& d, place where, item const& i) {
     static constexpr row rows[] = {
-        // context, PASID, IOTLB second, first, structures second, first, interrupt, device
-        {1, 1, {context_01, kept, kept, kept, kept, kept, kept, kept}},
-        {1, 2, {context_10, kept, kept, kept, kept, kept, kept, kept}},
-        {1, 3, {context_11, kept, kept, kept, kept, kept, kept, kept}},
-        {2, 1, {kept, kept, iotlb_01, iotlb_01, iotlb_01, iotlb_01, kept, kept}},
-        {2, 2, {kept, kept, iotlb_10, iotlb_10, iotlb_10, iotlb_10, kept, kept}},
-        {2, 3, {kept, kept, iotlb_11_second, iotlb_11_first, iotlb_11_second_structure, iotlb_11_first_structure, kept, kept}},
-        {3, any, {kept, kept, kept, kept, kept, kept, kept, device_tlb}},
-        {4, 0, {kept, kept, kept, kept, kept, kept, interrupt_0, kept}},
-        {4, 1, {kept, kept, kept, kept, kept, kept, interrupt_1, kept}},
-        {6, 2, {kept, kept, pasid_iotlb_10, pasid_iotlb_10, kept, pasid_iotlb_10, kept, kept}},
-        {6, 3, {kept, kept, kept, pasid_iotlb_11_first, kept, pasid_iotlb_11_first_structure, kept, kept}},
-        {7, 0, {kept, pasid_00, kept, kept, kept, kept, kept, kept}},
-        {7, 1, {kept, pasid_01, kept, kept, kept, kept, kept, kept}},
-        {7, 3, {kept, pasid_11, kept, kept, kept, kept, kept, kept}},
-        {8, any, {kept, kept, kept, kept, kept, kept, kept, pasid_device_tlb}},
+        // context, PASID, IOTLB second, first, structures second, first, interrupt, device, host permission
+        {1, 1, {context_01, kept, kept, kept, kept, kept, kept, kept, kept}},
+        {1, 2, {context_10, kept, kept, kept, kept, kept, kept, kept, kept}},
+        {1, 3, {context_11, kept, kept, kept, kept, kept, kept, kept, kept}},
+        {2, 1, {kept, kept, iotlb_01, iotlb_01, iotlb_01, iotlb_01, kept, kept, kept}},
+        {2, 2, {kept, kept, iotlb_10, iotlb_10, iotlb_10, iotlb_10, kept, kept, kept}},
+        {2,
+         3,
+         {kept, kept, iotlb_11_second, iotlb_11_first, iotlb_11_second_structure, iotlb_11_first_structure, kept, kept, kept}},
+        {3, any, {kept, kept, kept, kept, kept, kept, kept, device_tlb, kept}},
+        {4, 0, {kept, kept, kept, kept, kept, kept, interrupt_0, kept, kept}},
+        {4, 1, {kept, kept, kept, kept, kept, kept, interrupt_1, kept, kept}},
+        {6, 2, {kept, kept, pasid_iotlb_10, pasid_iotlb_10, kept, pasid_iotlb_10, kept, kept, kept}},
+        {6, 3, {kept, kept, kept, pasid_iotlb_11_first, kept, pasid_iotlb_11_first_structure, kept, kept, kept}},
+        {7, 0, {kept, pasid_00, kept, kept, kept, kept, kept, kept, kept}},
+        {7, 1, {kept, pasid_01, kept, kept, kept, kept, kept, kept, kept}},
+        {7, 3, {kept, pasid_11, kept, kept, kept, kept, kept, kept, kept}},
+        {8, any, {kept, kept, kept, kept, kept, kept, kept, pasid_device_tlb, kept}},
+        {10, any, {kept, kept, kept, kept, kept, kept, kept, kept, host_permission_any}},
     };
     unsigned const type = type_of(d);
     auto const g = static_cast<unsigned>(bits(d, type == 4 ? 4 : 5, 4));

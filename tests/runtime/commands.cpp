@@ -25,7 +25,7 @@ constexpr vtd::invalidation_queue_address wide{0x1800};
 
 std::uint64_t bit(unsigned n) { return std::uint64_t{1} << n; }
 
-// ND 6, PSI, MAMV 63; DIT, PDS, MHMV 15: everything is allowed. A test takes away what it is about.
+// ND 6, PSI, MAMV 63; DIT, PDS, MHMV 15, HPTS: everything is allowed. A test takes away what it is about.
 struct caps_of {
     vtd::capability_register cap{};
     vtd::extended_capability_register ecap{};
@@ -37,6 +37,7 @@ struct caps_of {
         ecap.set<"DIT">(1);
         ecap.set<"PDS">(1);
         ecap.set<"MHMV">(15);
+        ecap.set<"HPTS">(1);
     }
     operator vtd::capabilities() const { return {cap.word[0], ecap.word[0], 46}; }
 };
@@ -115,7 +116,7 @@ bool drops_index(vtd::invalidation const& i, unsigned index) {
 
 // A descriptor of each type that is valid and sets as little as possible.
 words least(unsigned type) {
-    std::uint64_t const g[] = {0, 1, 1, 0, 0, 0, 2, 0, 0, 0};
+    std::uint64_t const g[] = {0, 1, 1, 0, 0, 0, 2, 0, 0, 0, 0};
     return {{type | g[type] << 4, 0, 0, 0}};
 }
 
@@ -207,6 +208,7 @@ TEST_CASE("B63: the short forms of the encoders, word by word") {
            command_type::device_tlb);
     golden(vtd::invalidate_interrupts(), 4, 0, command_type::interrupt_cache);
     golden(vtd::invalidate_interrupts(0xffff, 0), 0x0000'ffff'0000'0014, 0, command_type::interrupt_cache);
+    golden(vtd::invalidate_host_permission(3, 0xfedc, iova{0x5fff}, 9, 2), 0xfedc'003a, 0x5089, command_type::host_permission);
     golden(vtd::wait_and_write(~std::uint64_t{0}, 0xffff'ffff, false), 0xffff'ffff'0000'0025, ~std::uint64_t{3},
            command_type::wait);
 }
@@ -336,6 +338,20 @@ TEST_CASE("every field of every descriptor, both ways") {
         CHECK(back.get<"RID">() == 0x219);
         CHECK(back.get<"PASID">() == 0x12345);
     }
+    SECTION("host permission table cache") {
+        vtd::host_permission_command d;
+        d.set<"TYPE">(10);
+        d.set<"G">(2);
+        d.set<"HPTDID">(0x4321);
+        d.set<"AM">(0x15);
+        d.set<"IH">(1);
+        d.set<"ADDR">(0x1234'5678'9abc'd000);
+        golden(d, 0x0000'0000'4321'002a, 0x1234'5678'9abc'd055, command_type::host_permission);
+        d.set<"IH">(2);
+        golden(d, 0x0000'0000'4321'002a, 0x1234'5678'9abc'd095, command_type::host_permission);
+        CHECK(stale_of(d).domain == 0x4321);
+        CHECK(stale_of(d).addresses == from_to(0x1234'5678'0000'0000, 0x1234'5679'ffff'ffff));
+    }
 }
 
 TEST_CASE("IQERCD values are the manual's") {
@@ -349,7 +365,7 @@ TEST_CASE("IQERCD values are the manual's") {
 }
 
 TEST_CASE("IQEI 4: every reserved bit of the 256 of every type, and no other") {
-    for (unsigned type = 1; type <= 9; ++type) {
+    for (unsigned type = 1; type <= 10; ++type) {
         unsigned refused = 0;
         for (unsigned n = 0; n < 256; ++n) {
             if (n <= 3 || (n >= 9 && n <= 11)) continue;                               // the type itself
@@ -367,7 +383,7 @@ TEST_CASE("IQEI 4: every reserved bit of the 256 of every type, and no other") {
             refused += reserved;
         }
         // The counts, by hand: 256 less the bits of the fields that the manual (VT-d 6.5) lists.
-        unsigned const expected[] = {0, 213, 170, 159, 227, 151, 152, 211, 138, 198};
+        unsigned const expected[] = {0, 213, 170, 159, 227, 151, 152, 211, 138, 198, 171};
         CAPTURE(type);
         CHECK(refused == expected[type]);
     }
@@ -397,7 +413,7 @@ TEST_CASE("IQEI 4: PD without PDS") {
 }
 
 TEST_CASE("IQEI 4: the upper words of a descriptor that has none, and of one that has them") {
-    for (unsigned type = 1; type <= 9; ++type)
+    for (unsigned type = 1; type <= 10; ++type)
         for (std::size_t const w : {2u, 3u}) {
             words d = least(type);
             d.word[w] = ~std::uint64_t{0};
@@ -411,11 +427,11 @@ TEST_CASE("IQEI 3, 5, 7: every type number in every mode and width") {
         for (unsigned mode = 0; mode < 4; ++mode)
             for (bool const is_wide : {false, true})
                 for (bool const host_permission : {false, true}) {
-                    words w = type <= 9 ? least(type) : words{{(type & 15) | std::uint64_t{type >> 4} << 9, 0, 0, 0}};
+                    words w = type <= 10 ? least(type) : words{{(type & 15) | std::uint64_t{type >> 4} << 9, 0, 0, 0}};
                     caps_of c;
-                    c.ecap.set<"HPTS">(host_permission); // those tables are not implemented: type 0ah is none
+                    c.ecap.set<"HPTS">(host_permission);
                     unsigned expected = 0;
-                    if (type < 1 || type > 9 || (mode == 0 && type > 5)) expected = 3;
+                    if (type < 1 || type > (host_permission ? 10u : 9u) || (mode == 0 && type > 5)) expected = 3;
                     if (mode != 0 && !is_wide) expected = 5;
                     if (mode == 2) expected = 7;
                     auto const o = decode(w, c, static_cast<table_mode>(mode), is_wide ? wide : narrow);
@@ -434,6 +450,9 @@ TEST_CASE("G: each type has its own encodings, that of the PASID cache differs")
             CAPTURE(type, g);
             CHECK(error_of(decode({{type | g << 4, 0, 0, 0}})) == expected[type][g]);
         }
+    // Nothing says what G is there: any will do.
+    for (unsigned g = 0; g < 4; ++g)
+        CHECK(error_of(decode({{10 | g << 4, 0, 0, 0}})) == 0);
     // 00 is a domain there, 01 a PASID, 11 all.
     cache_tag t;
     t.domain = 5;
@@ -719,6 +738,7 @@ TEST_CASE("brute force: what each descriptor drops in each cache, against the ta
                 for (std::uint64_t const am : {0u, 1u, 9u, 18u, 51u, 52u, 63u})
                     for (std::uint64_t ih = 0; ih < 2; ++ih) {
                         add(2 | g << 4 | domain << 16, base | am | ih << 6);
+                        add(10 | g << 4 | domain << 16, base | am | ih << 6);
                         for (auto const pasid : pasids)
                             add(6 | g << 4 | domain << 16 | pasid << 32, base | am | ih << 6);
                     }
@@ -739,8 +759,8 @@ TEST_CASE("brute force: what each descriptor drops in each cache, against the ta
     add(0x65, 0);
     add(0x9, 0);
 
-    std::uint64_t dropped[10][vtd_scopes::places]{};
-    std::uint64_t kept[10][vtd_scopes::places]{};
+    std::uint64_t dropped[11][vtd_scopes::places]{};
+    std::uint64_t kept[11][vtd_scopes::places]{};
     std::uint64_t wrong = 0;
     for (unsigned const mode : {0u, 1u, 3u})
         for (unsigned const nd : {0u, 6u}) {
@@ -769,18 +789,19 @@ TEST_CASE("brute force: what each descriptor drops in each cache, against the ta
                 REQUIRE(wrong == 0);
             }
         }
-    // Each cell that can drop anything has dropped something and kept something.
-    for (unsigned type = 1; type <= 9; ++type)
+    // Each cell that can drop anything has dropped something and kept something, save the one that drops everything.
+    for (unsigned type = 1; type <= 10; ++type)
         for (unsigned place = 0; place < vtd_scopes::places; ++place) {
             bool const touches = (type == 1 && place == vtd_scopes::context) || (type == 7 && place == vtd_scopes::pasid) ||
                                  (type == 2 && place >= vtd_scopes::second_iotlb && place <= vtd_scopes::first_structure) ||
                                  (type == 6 && place >= vtd_scopes::second_iotlb && place <= vtd_scopes::first_structure &&
                                   place != vtd_scopes::second_structure) ||
                                  (type == 4 && place == vtd_scopes::interrupt) ||
-                                 ((type == 3 || type == 8) && place == vtd_scopes::device);
+                                 ((type == 3 || type == 8) && place == vtd_scopes::device) ||
+                                 (type == 10 && place == vtd_scopes::host_permission);
             CAPTURE(type, place);
             CHECK((dropped[type][place] != 0) == touches);
-            CHECK(kept[type][place] != 0);
+            CHECK((kept[type][place] != 0) == (type != 10 || place != vtd_scopes::host_permission));
         }
 }
 
@@ -879,6 +900,7 @@ TEST_CASE("the caches are numbered as the model numbers them") {
     CHECK(static_cast<int>(cache::first_structure) == vtd_scopes::first_structure);
     CHECK(static_cast<int>(cache::interrupt) == vtd_scopes::interrupt);
     CHECK(static_cast<int>(cache::device) == vtd_scopes::device);
+    CHECK(static_cast<int>(cache::host_permission) == vtd_scopes::host_permission);
 }
 
 TEST_CASE("descriptors are made and judged at compile time") {

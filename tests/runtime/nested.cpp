@@ -1,7 +1,11 @@
 // Nested translation: first-stage tables and output behind a second stage, row by row of section 5 of docs/coverage.md.
 #include "scalable_unit.hpp"
 
+#include <stagewalk/memory/translated.hpp>
+
 #include <cstdint>
+#include <set>
+#include <vector>
 
 namespace stagewalk::test {
 namespace {
@@ -661,6 +665,138 @@ TEST_CASE("nested: first-stage faults are told as of the first stage alone") {
     // 84h does not exist here: what the second stage would not admit is 74h, and the input is 80h.
     CHECK(code_of(u.translate(u.ask_at(one_bit(48)))) == reason::not_canonical);
     CHECK(code_of(u.translate(u.ask_at(0xffff'ff80'0000'0000))) == reason::first_stage_not_present);
+}
+
+namespace {
+
+// A host that a guest's unit knows nothing of: its addresses lie `moved` higher, some pages it refuses, some it lets nobody
+// write.
+constexpr std::uint64_t moved = 0x8000'0000'0000;
+
+enum class host_refusal : std::uint8_t { none, absent, read_only };
+
+struct host_translator {
+    using input = ipa;
+    using output = pa;
+    using fault_type = fault<host_refusal>;
+
+    std::set<std::uint64_t> const* absent;
+    std::set<std::uint64_t> const* read_only;
+
+    outcome<translation<pa>, fault_type> translate(ipa in, access a) const noexcept {
+        fault_type f;
+        f.input = in.value;
+        if (absent->contains(in.value >> 12)) f.code = host_refusal::absent;
+        if (read_only->contains(in.value >> 12) && a.covers(write)) f.code = host_refusal::read_only;
+        if (f.code != host_refusal::none) return failure{f};
+        return translation<pa>{pa{in.value + moved}, read_write, 12, passage::walked};
+    }
+};
+
+// What the host has behind that: the guest's memory at its true address.
+template <class Guest>
+struct host_memory {
+    using address = pa;
+    using error = memory_error;
+    Guest* of;
+
+    outcome<std::uint64_t, error> load(pa a) noexcept { return of->load(ipa{a.value - moved}); }
+    outcome<bool, error> compare_exchange(pa a, std::uint64_t& expected,
+                                          std::uint64_t desired) noexcept requires updatable_memory<Guest> {
+        return of->compare_exchange(ipa{a.value - moved}, expected, desired);
+    }
+};
+
+// The same unit in a guest of that host.
+template <class Unit>
+struct guest_of {
+    Unit* unit;
+    std::set<std::uint64_t> absent{};
+    std::set<std::uint64_t> read_only{};
+
+    auto translate(vtd::request const& r) {
+        unit->memory.trail.clear();
+        using behind = host_memory<decltype(unit->memory)>;
+        behind host{&unit->memory};
+        translated<host_translator, behind> seen{{&absent, &read_only}, host};
+        vtd::iommu const in_guest{unit->caps(), vtd::root_table_address(unit->root_register), seen, unit->set};
+        return in_guest.translate(r);
+    }
+};
+
+template <class Unit>
+void check_every_refusal(Unit& u, vtd::request const& r) {
+    guest_of<Unit> guest{&u};
+    auto const fine = guest.translate(r);
+    auto const path = u.memory.trail;
+    REQUIRE(fine);
+    REQUIRE(u.translate(r) == fine);
+    REQUIRE(u.memory.trail == path);
+    for (std::uint64_t const at : path) {
+        CAPTURE(at);
+        guest.absent = {at >> 12};
+        auto const refused = guest.translate(r);
+        // No such page, in a unit whose memory nobody translates.
+        Unit without = u;
+        without.memory.remove(at);
+        auto const unreadable = without.translate(r);
+        REQUIRE_FALSE(refused);
+        REQUIRE_FALSE(unreadable);
+        auto expected = unreadable.error();
+        auto found = refused.error();
+        // What the host refused of the page tables that lie in its memory, the fault names as the intermediate address.
+        if (found.intermediate != expected.intermediate) {
+            CHECK(found.stage != fault_stage::configuration);
+            CHECK(found.intermediate == found.descriptor);
+            found.intermediate = expected.intermediate;
+        }
+        CHECK(found == expected);
+    }
+}
+
+} // namespace
+
+TEST_CASE("a unit over translated memory: what the host refuses to read is an entry that cannot be read") {
+    for (auto const kind : {binding_kind::second_stage, binding_kind::first_stage, binding_kind::nested}) {
+        scalable_unit u{kind};
+        CAPTURE(static_cast<int>(kind));
+        static_cast<void>(u.translate()); // A is set where it is kept
+        check_every_refusal(u, u.ask());
+        check_every_refusal(u, u.plain(u.ask()));
+    }
+    sheet_unit legacy;
+    check_every_refusal(legacy, legacy.ask(legacy.at));
+}
+
+TEST_CASE("a unit over translated memory: an update that the host refuses has failed") {
+    struct {
+        binding_kind kind;
+        std::uint64_t at;
+        reason code;
+    } const cases[] = {
+        {binding_kind::second_stage, scalable_unit::s4, reason::second_stage_update_failed},
+        {binding_kind::second_stage, scalable_unit::s1, reason::second_stage_update_failed},
+        {binding_kind::first_stage, scalable_unit::f4, reason::first_stage_update_failed},
+        {binding_kind::first_stage, scalable_unit::f1, reason::first_stage_update_failed},
+        {binding_kind::nested, scalable_unit::n4, reason::second_stage_update_failed},
+        {binding_kind::nested, scalable_unit::f4 + scalable_unit::behind, reason::first_stage_update_failed},
+        {binding_kind::nested, scalable_unit::f1 + scalable_unit::behind, reason::first_stage_update_failed},
+    };
+    for (auto const& c : cases) {
+        scalable_unit u{c.kind};
+        if (c.kind != binding_kind::nested || c.at == scalable_unit::n4) u.keep_accessed_dirty();
+        guest_of<scalable_unit> guest{&u};
+        CAPTURE(static_cast<int>(c.kind), c.at);
+        guest.read_only = {c.at >> 12};
+        auto const refused = guest.translate(u.ask());
+        CHECK(code_of(refused) == c.code);
+        if (!refused) CHECK(refused.error().at == fault_at::table);
+        // Nothing has to change any more: then nothing is refused.
+        guest.read_only.clear();
+        REQUIRE(guest.translate(u.ask()));
+        guest.read_only = {c.at >> 12};
+        CHECK(guest.translate(u.ask()));
+    }
 }
 
 } // namespace stagewalk::test

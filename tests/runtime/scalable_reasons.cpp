@@ -316,6 +316,26 @@ TEST_CASE("42h: what a capability lends to the scalable context entry") {
     CHECK(code_of(u.translate()) == reason::scalable_context_reserved);
 }
 
+TEST_CASE("42h: reserved bits of a context entry that has nothing uncommon, for a request that has nothing uncommon") {
+    for (unsigned w = 0; w < 4; ++w)
+        for (unsigned n = 0; n < 64; ++n) {
+            scalable_unit u;
+            u.memory[u.context] = 0x4000'0001; // P, neither device-TLB nor PASIDs
+            auto const r = u.plain(u.ask());
+            REQUIRE(u.translate(r));
+            u.memory[u.context + w * 8] ^= one_bit(n);
+            bool bad = w >= 2;
+            if (w == 0) bad = n == 5 || n == 6 || n == 7 || n == 8 || n >= 46; // HPTE and EPTR: this unit has neither
+            if (w == 1) bad = n >= 21;
+            CAPTURE(w, n);
+            if (bad) {
+                check_place(u.translate(r), reason::scalable_context_reserved, here(u.context, u.memory[u.context]), u.at());
+            } else {
+                CHECK(code_of(u.translate(r)) != reason::scalable_context_reserved);
+            }
+        }
+}
+
 TEST_CASE("43h: PRE without DTE") {
     for (auto const type : every_type) {
         scalable_unit u;
@@ -349,6 +369,7 @@ TEST_CASE("43h: RID_PASID beyond the directory, for every request through the en
             u.memory[u.context] = 0x4000'0001 | pdts << 9;
             u.memory[u.context + 8] = beyond;
             CHECK(code_of(u.translate(r)) == reason::scalable_context_invalid);
+            CHECK(code_of(u.translate(u.plain(u.ask()))) == reason::scalable_context_invalid); // nothing else is uncommon there
             hush(u, quiet_by::context);
             CHECK_FALSE(u.translate(r).error().reported);
         }
@@ -599,6 +620,7 @@ TEST_CASE("5Ah: reserved bits of the PASID table entry, whatever PGTT is") {
                 if (w == 1) bad = (n >= 16 && n < 23) || (n >= 27 && n < 32);
                 if (w == 2) bad = n == 1 || (n >= 8 && n < 12) || (first && n >= 46);
                 scalable_unit u{kind};
+                u.ecap.set<"HPTS">(n & 1); // those tables are not implemented, whatever the registers say
                 std::uint64_t const before = u.memory[u.entry + w * 8];
                 u.memory[u.entry + w * 8] = before ^ one_bit(n);
                 CAPTURE(static_cast<int>(kind), w, n);
@@ -1367,7 +1389,10 @@ constexpr reason_line reason_lines[] = {
     {0x84, true, told(ur), told(s0), never, false},     {0x85, true, told(ur), told(sp), never, false},
     {0x86, true, told(ur), told(sp), never, false},     {0x87, true, told(ur), told(ca), told(ur), false},
     {0x89, true, told(ur), told(ur), told(ur), false},  {0x90, true, told(ur), told(s0), never, false},
-    {0x91, true, told(ur), told(s0), never, false},
+    {0x91, true, told(ur), told(s0), never, false},     {0x60, true, never, never, told(ur), false},
+    {0xa0, true, never, never, told(ca), false},        {0xa1, true, never, never, told(ca), false},
+    {0xa2, true, never, never, told(ca), false},        {0xa3, true, never, never, told(ur), false},
+    {0xa4, true, never, never, told(ur), false},        {0xa5, true, never, never, told(ur), false},
 };
 
 } // namespace

@@ -5,6 +5,7 @@
 #include <stagewalk/vtd/capabilities.hpp>
 #include <stagewalk/vtd/context_table.hpp>
 #include <stagewalk/vtd/fault_record.hpp>
+#include <stagewalk/vtd/pasid_table.hpp>
 #include <stagewalk/vtd/reason.hpp>
 #include <stagewalk/vtd/request.hpp>
 #include <stagewalk/vtd/root_table.hpp>
@@ -193,6 +194,36 @@ TEST_CASE("contradictory registers are named") {
     STATIC_REQUIRE(capabilities{56u << 16 | 0x400, 0, 53}.contradiction() == capability_error::host_address_width);
     STATIC_REQUIRE(capabilities{47u << 16 | 0x400, 0, 31}.contradiction() == capability_error::host_address_width);
     STATIC_REQUIRE(capabilities{47u << 16 | 0x400, 0, 32}.contradiction() == capability_error::none);
+    // NEST is contradictory as soon as one of SMTS, FSTS and SSTS is missing, and only with NEST.
+    for (unsigned has = 0; has < 8; ++has) {
+        std::uint64_t const ecap = ((has & 1) != 0 ? bit_mask(43, 43) : 0) | ((has & 2) != 0 ? bit_mask(47, 47) : 0) |
+                                   ((has & 4) != 0 ? bit_mask(46, 46) : 0);
+        CAPTURE(has);
+        CHECK((capabilities{47u << 16 | 0x400, ecap}.contradiction() == capability_error::none));
+        CHECK((capabilities{47u << 16 | 0x400, ecap | bit_mask(26, 26)}.contradiction() ==
+               (has == 7 ? capability_error::none : capability_error::nesting)));
+    }
+}
+
+TEST_CASE("host permission fields are reserved as a whole without HPTS, and free with it") {
+    using pasid = vtd::pasid_table_entry;
+    vtd::capabilities const without{47u << 16 | 0x400, 0};
+    vtd::capabilities const with{47u << 16 | 0x400, bit_mask(55, 55)};
+    constexpr auto rules = vtd::unused_pasid_fields::ignore;
+    for (std::uint64_t kind = 0; kind < 8; ++kind) {
+        pasid e;
+        e.set<"PGTT">(kind);
+        CAPTURE(kind);
+        CHECK(e.reserved_with(4, without, rules) == ~std::uint64_t{0});
+        CHECK(e.reserved_with(5, without, rules) == ~std::uint64_t{0});
+        // HPTSZ 1:0, HPTPFD 2, HPTPTR 63:12; HPTDID 15:0.
+        CHECK(e.reserved_with(4, with, rules) == 0xff8);
+        CHECK(e.reserved_with(5, with, rules) == ~std::uint64_t{0xffff});
+        for (std::size_t const w : {3u, 6u, 7u})
+            CHECK(e.reserved_with(w, with, rules) == ~std::uint64_t{0});
+    }
+    CHECK((vtd::scalable_context_entry::reserved_with(0, without) & 0x20) != 0);
+    CHECK((vtd::scalable_context_entry::reserved_with(0, with) & 0x20) == 0);
 }
 
 TEST_CASE("reasons are the manual's numbers") {
@@ -220,6 +251,13 @@ TEST_CASE("reasons are the manual's numbers") {
     STATIC_REQUIRE(static_cast<int>(vtd::request_type::translation) == 1);
     STATIC_REQUIRE(static_cast<int>(vtd::request_type::translated) == 2);
     STATIC_REQUIRE(static_cast<int>(fault_stage::second) == 2);
+    STATIC_REQUIRE(static_cast<int>(reason::beyond_host_permission) == 0x60);
+    STATIC_REQUIRE(static_cast<int>(reason::host_permission_unreadable) == 0xa0);
+    STATIC_REQUIRE(static_cast<int>(reason::host_permission_reserved) == 0xa1);
+    STATIC_REQUIRE(static_cast<int>(reason::host_permission_root_unreadable) == 0xa2);
+    STATIC_REQUIRE(static_cast<int>(reason::host_permission_zero_length) == 0xa3);
+    STATIC_REQUIRE(static_cast<int>(reason::host_permission_write_denied) == 0xa4);
+    STATIC_REQUIRE(static_cast<int>(reason::host_permission_read_denied) == 0xa5);
 }
 
 } // namespace stagewalk::test

@@ -4,8 +4,10 @@
 
 #include "../core/outcome.hpp"
 #include "../core/translation.hpp"
-#include "iommu.hpp"
+#include "binding.hpp"
 #include "memory_type.hpp"
+#include "reason.hpp"
+#include "request.hpp"
 
 #include <cstdint>
 

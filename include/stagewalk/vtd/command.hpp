@@ -36,6 +36,7 @@ enum class command_type : std::uint8_t {
     pasid_cache = 7,      ///< PASID cache.
     pasid_device_tlb = 8, ///< A device's TLB, by PASID.
     page_response = 9,    ///< The answer to a page request.
+    host_permission = 10, ///< Host permission table cache.
 };
 
 /// Why a descriptor is not carried out; the enumerators are IQERCD_REG.IQEI (VT-d 11.4.9.9).
@@ -59,10 +60,11 @@ enum class cache : std::uint8_t {
     first_structure,  ///< First-stage paging structures.
     interrupt,        ///< Interrupt remapping entries, by index.
     device,           ///< The device's own translations.
+    host_permission,  ///< Host permission tables, by their own domain id and address.
 };
 
 /// The number of enumerators of `cache`.
-inline constexpr std::size_t cache_kinds = 8;
+inline constexpr std::size_t cache_kinds = 9;
 
 /// What a cached item is tagged with; what its cache does not tag is left zero.
 struct cache_tag {
@@ -367,6 +369,31 @@ struct page_response_command : entry<256, field<"TYPE", 3, 0>, // 9
     [[nodiscard]] constexpr invalidation stale(table_mode, capabilities const&) const { return {}; }
 };
 
+/// Host permission table cache invalidate descriptor, in units with HPTS. Its layout is known, the meaning of the encodings of G
+/// and IH is not: none is refused, and each makes the whole cache stale, which a cache may always be.
+struct host_permission_command : entry<256, field<"TYPE", 3, 0>,      // 10
+                                       field<"G", 5, 4>,              // granularity
+                                       field<"TYPEH", 11, 9>,         // 0
+                                       field<"HPTDID", 31, 16>,       // the tables' domain
+                                       field<"AM", 69, 64>,           // 2^AM pages
+                                       field<"IH", 71, 70>,           // invalidation hint
+                                       pointer_field<"ADDR", 127, 76> // the first page
+                                       > {
+    using entry::entry;
+    static constexpr command_type type = command_type::host_permission; ///< Its type.
+
+    /// Whether its encodings exist; of reserved bits, those that depend on the unit.
+    [[nodiscard]] constexpr bool is_valid(capabilities const&) const { return true; }
+    /// What it makes stale; domain and addresses are those that it names.
+    [[nodiscard]] constexpr invalidation stale(table_mode, capabilities const& caps) const {
+        invalidation i;
+        i.domain = detail::domain_of(get<"HPTDID">(), caps);
+        i.addresses = detail::masked_pages(get<"ADDR">(), get<"AM">());
+        i.of(cache::host_permission) = {.drops = true};
+        return i;
+    }
+};
+
 /// One decoded descriptor.
 struct command {
     command_type type{};     ///< What it is.
@@ -404,7 +431,7 @@ template <class Descriptor>
 /// \param word its words in ascending order; the upper two are zero for descriptors of 128 bits.
 /// \param queue IQA_REG.
 /// \param mode the latched translation table mode.
-/// \param caps the unit's capabilities. Host permission tables are not implemented: their descriptor (0ah) is no type.
+/// \param caps the unit's capabilities. Without HPTS the descriptor of host permission tables (0ah) is no type.
 /// \return the command, or IQEI. An encoding that the manual calls invalid counts as a reserved field.
 [[nodiscard]] constexpr outcome<command, queue_error> decode(std::uint64_t const (&word)[4], invalidation_queue_address queue,
                                                              table_mode mode, capabilities const& caps) {
@@ -413,7 +440,8 @@ template <class Descriptor>
     if (!legacy && queue.get<"DW">() == 0) return failure{queue_error::bad_width};
 
     std::uint64_t const type = (word[0] >> 9 & 7) << 4 | (word[0] & 15);
-    if (type > 9 || (legacy && type > 5)) return failure{queue_error::bad_type};
+    std::uint64_t const last = legacy ? 5 : caps.has<"HPTS">() ? 10 : 9;
+    if (type > last) return failure{queue_error::bad_type};
     switch (static_cast<command_type>(type)) {
     case command_type::context_cache: return detail::decode_as<context_cache_command>(word, mode, caps);
     case command_type::iotlb: return detail::decode_as<iotlb_command>(word, mode, caps);
@@ -424,6 +452,7 @@ template <class Descriptor>
     case command_type::pasid_cache: return detail::decode_as<pasid_cache_command>(word, mode, caps);
     case command_type::pasid_device_tlb: return detail::decode_as<pasid_device_tlb_command>(word, mode, caps);
     case command_type::page_response: return detail::decode_as<page_response_command>(word, mode, caps);
+    case command_type::host_permission: return detail::decode_as<host_permission_command>(word, mode, caps);
     }
     return failure{queue_error::bad_type};
 }
@@ -653,6 +682,22 @@ template <class Descriptor>
     d.set<"RID">(source);
     d.set<"PASID">(has_pasid ? pasid : 0);
     d.set<"PRGI">(group);
+    return d;
+}
+/// Cached host permission entries.
+/// \param granularity G, as the manual of the unit encodes it.
+/// \param domain HPTDID, the tables' domain id.
+/// \param at an address anywhere in the range.
+/// \param lg2_pages AM.
+/// \param hint IH, as the manual of the unit encodes it.
+[[nodiscard]] constexpr host_permission_command invalidate_host_permission(std::uint8_t granularity, std::uint16_t domain,
+                                                                           iova at, std::uint8_t lg2_pages, std::uint8_t hint) {
+    auto d = detail::typed<host_permission_command>();
+    d.set<"G">(granularity);
+    d.set<"HPTDID">(domain);
+    d.set<"AM">(lg2_pages);
+    d.set<"IH">(hint);
+    d.set<"ADDR">(at.value);
     return d;
 }
 

@@ -153,13 +153,23 @@ public:
     /// \param options what the PASID table entry says.
     constexpr first_stage(capabilities const& caps, std::uint64_t levels, Output root, first_stage_options options = {})
         : root_{root.value & address_bits}, top_{levels == 5 ? 4u : 3u}, beyond_host_{caps.beyond_host() & bit_mask(51, 12)},
-          beyond_second_stage_{~low_mask(options.output_width) & address_bits}, large_{caps.cap.get<"FS1GP">() != 0},
-          options_{options} {}
+          beyond_second_stage_{~low_mask(options.output_width) & address_bits}, flags_{flags_of(options) |
+                                                                                       (caps.cap.get<"FS1GP">() != 0 ? large_1g
+                                                                                                                     : 0)} {}
 
     /// The same stage over other tables.
     [[nodiscard]] constexpr first_stage with_root(Output root) const {
         first_stage s = *this;
         s.root_ = Output{root.value & address_bits};
+        return s;
+    }
+
+    /// The same stage over other tables, with what their PASID table entry says: a unit keeps one per depth.
+    [[nodiscard, gnu::always_inline]] constexpr first_stage with(Output root, first_stage_options options) const {
+        first_stage s = *this;
+        s.root_ = Output{root.value & address_bits};
+        s.beyond_second_stage_ = ~low_mask(options.output_width) & address_bits;
+        s.flags_ = (flags_ & large_1g) | flags_of(options);
         return s;
     }
 
@@ -225,7 +235,7 @@ public:
         return at.entry | used() | (writes ? dirty : 0);
     }
     /// Whether entries can be updated: the walk snoops.
-    [[nodiscard]] constexpr bool may_update() const { return options_.snoops; }
+    [[nodiscard]] constexpr bool may_update() const { return (flags_ & walks_snoop) != 0; }
     /// The fault where they cannot and an update is due.
     [[nodiscard]] constexpr reason update_refused() const { return reason::first_stage_update_unsnooped; }
     /// The fault of an update that failed.
@@ -257,7 +267,7 @@ public:
     /// Whether \p e is anything but absent.
     [[nodiscard]] static constexpr bool is_present(std::uint64_t e) { return (e & present) != 0; }
     /// The page sizes that the unit supports, bit lg2 set for each.
-    [[nodiscard]] constexpr std::uint64_t sizes() const { return 1u << 12 | 1u << 21 | (large_ ? 1u << 30 : 0u); }
+    [[nodiscard]] constexpr std::uint64_t sizes() const { return 1u << 12 | 1u << 21 | (has_1g() ? 1u << 30 : 0u); }
     /// The level whose entries map pages of 2^\p lg2 bytes.
     [[nodiscard]] static constexpr std::uint64_t leaf_level(std::uint64_t lg2) { return (lg2 - 12) / 9; }
     /// Whether a page at \p o with attributes \p at can be written down.
@@ -278,12 +288,12 @@ public:
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {
         if (level >= 3) return first_stage_upper_entry::reserved() | beyond_host_;
         if (level == 0) return page_entry::reserved() | beyond_host_;
-        if (!leaf) return first_stage_table_entry::reserved() | beyond_host_ | (level == 2 && !large_ ? page_size : 0);
+        if (!leaf) return first_stage_table_entry::reserved() | beyond_host_ | (level == 2 && !has_1g() ? page_size : 0);
         return (level == 1 ? first_stage_large_page<21>::reserved() : first_stage_large_page<30>::reserved()) | beyond_host_;
     }
     /// Whether a present entry of \p level maps a page.
     [[nodiscard]] constexpr bool is_leaf(std::uint64_t level, std::uint64_t e) const {
-        return level == 0 || ((level == 1 || (level == 2 && large_)) && (e & page_size) != 0);
+        return level == 0 || ((level == 1 || (level == 2 && has_1g())) && (e & page_size) != 0);
     }
 
     /// Stages are equal that translate alike.
@@ -304,12 +314,24 @@ private:
     static constexpr std::uint64_t format_bits = cache_bits | page_pat | privileged_only;
     static_assert(large_pat == page_pat << 5);
 
+    // Flags, in one word: a stage is copied for each request, and a byte stored into what is copied as words stalls. EAFE stands
+    // where an entry has EA.
+    static constexpr std::uint64_t write_protect = 1u << 0; // WPE
+    static constexpr std::uint64_t walks_snoop = 1u << 1;   // PWSNP
+    static constexpr std::uint64_t large_1g = 1u << 2;      // FS1GP
+    static_assert((extended_accessed & (write_protect | walks_snoop | large_1g)) == 0);
+
+    [[nodiscard, gnu::always_inline]] static constexpr std::uint64_t flags_of(first_stage_options const& options) {
+        return (options.write_protect ? write_protect : 0) | (options.snoops ? walks_snoop : 0) |
+               (options.extended_accessed ? extended_accessed : 0);
+    }
+    [[nodiscard]] constexpr bool has_1g() const { return (flags_ & large_1g) != 0; }
     [[nodiscard]] constexpr std::uint64_t half() const { return std::uint64_t{1} << (width() - 1); }
-    [[nodiscard]] constexpr std::uint64_t used() const { return accessed | (options_.extended_accessed ? extended_accessed : 0); }
+    [[nodiscard]] constexpr std::uint64_t used() const { return accessed | (flags_ & extended_accessed); }
     [[nodiscard]] static constexpr bool needs_user(access a) { return !a.covers(privileged) && a != none; }
     // R/W does not bind a privileged requester unless WPE says so.
     [[nodiscard, gnu::always_inline]] constexpr bool binds(access a) const {
-        return !a.covers(privileged) || options_.write_protect;
+        return !a.covers(privileged) || (flags_ & write_protect) != 0;
     }
     [[nodiscard]] constexpr bool grants_write(path const& p, access a) const { return (p.rights & writable) != 0 || !binds(a); }
     // Who only asks, and not for writing, leaves D as it is: writing to a page whose D is clear would go unseen.
@@ -335,8 +357,7 @@ private:
     std::uint64_t top_;
     std::uint64_t beyond_host_;
     std::uint64_t beyond_second_stage_;
-    bool large_; // FS1GP
-    first_stage_options options_;
+    std::uint64_t flags_;
 };
 
 } // namespace vtd

@@ -3,7 +3,8 @@
 #pragma once
 
 #include "../core/attributes.hpp"
-#include "iommu.hpp"
+#include "binding.hpp"
+#include "second_stage.hpp"
 
 #include <cstdint>
 

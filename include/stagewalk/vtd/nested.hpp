@@ -2,6 +2,7 @@
 /// Nested translation (VT-d 3.8, PGTT = 011b): first-stage tables and output are addresses that the second stage translates.
 #pragma once
 
+#include "../core/address.hpp"
 #include "../core/fault.hpp"
 #include "../core/outcome.hpp"
 #include "../core/translation.hpp"
@@ -18,23 +19,6 @@
 namespace stagewalk {
 inline namespace v0 {
 namespace vtd {
-
-/// The space between the two stages of a unit whose output space is \p Space: what a guest takes for physical addresses.
-template <class Space>
-struct intermediate_space {};
-
-/// An address between the two stages of a unit with output addresses \p Output.
-template <class Output>
-using intermediate = address<intermediate_space<typename Output::space>>;
-
-/// The unit's own fault. Where its memory is itself translated, by a host that the unit knows nothing of, a refused read is
-/// an entry that cannot be read.
-[[nodiscard]] constexpr fault<reason> own_fault(fault<reason> const& f) { return f; }
-/// The same of a fault that says who refused.
-template <class Inner>
-[[nodiscard]] constexpr fault<reason> own_fault(nested_fault<reason, Inner> const& f) {
-    return f.outer;
-}
 
 /// The one fault that the manual names for a fault \p f of a nested walk (VT-d chapter 7, SFS.5 to SFS.8).
 /// A second-stage fault keeps its own reason, save where only the right to read or to update a first-stage table is missing.
@@ -94,7 +78,7 @@ public:
                                                                                   nested_updates& owed) noexcept {
         auto first = traced([&](auto&... t) { return walk_owing(first_, tables_, in, a, owed.first, t...); });
         if (!first) [[unlikely]]
-            return failure{report_nested({first.error().by, first.error().outer, own_fault(first.error().inner)})};
+            return failure{report_nested({first.error().by, first.error().outer, outer_fault(first.error().inner)})};
         // Privilege is the first stage's affair. Who only asks does not dirty what the first stage does not grant.
         bool const writes = !a.covers(inquiring) || first->effective.rights().covers(write);
         access const rest = a & (read | (writes ? write : none) | execute | zero_length | inquiring);
@@ -105,7 +89,7 @@ public:
             fault<reason> outer;
             outer.input = in.value;
             outer.intermediate = first->output.value;
-            return failure{report_nested({nested_by::output, outer, own_fault(second.error())})};
+            return failure{report_nested({nested_by::output, outer, outer_fault(second.error())})};
         }
         if (a.covers(inquiring) && !second->effective.rights().covers(write))
             owed.first.desired = outer_stage::not_dirtied(owed.first.of.entry, owed.first.desired);
@@ -134,7 +118,7 @@ public:
             why = fault_of<outer_stage>(first_.update_failed(), fault_at::table, in, owed.first.of);
             if (first == settled::failed && refused.refused) {
                 why.intermediate = owed.first.of.address;
-                why = report_nested({nested_by::update, why, own_fault(refused.why)});
+                why = report_nested({nested_by::update, why, outer_fault(refused.why)});
             }
         }
         return first;

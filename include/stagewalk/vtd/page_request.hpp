@@ -2,9 +2,9 @@
 /// What a page request makes stale by itself (VT-d chapter 7).
 #pragma once
 
+#include "binding.hpp"
 #include "capabilities.hpp"
 #include "command.hpp"
-#include "iommu.hpp"
 #include "request.hpp"
 #include "root_table.hpp"
 

@@ -11,7 +11,8 @@ namespace vtd {
 
 /// Fault reasons; the enumerators are the manual's numbers. Conditions that
 /// share a number share an enumerator. 01h to 0eh are legacy mode's, 20h to 2bh
-/// interrupt remapping's, 38h and above scalable mode's.
+/// interrupt remapping's, 38h and above scalable mode's. Those of host permission
+/// tables are there for who meets them in a record: no unit of this library raises them.
 enum class reason : std::uint8_t {
     none = 0x00,                               ///< Not a recorded fault.
     root_not_present = 0x01,                   ///< LRT.2: root entry with P = 0.
@@ -76,6 +77,7 @@ enum class reason : std::uint8_t {
                                                ///< FSPTPTR beyond the second stage.
     execute_disabled = 0x5c,                   ///< SPT.5: an execute request with ECAP.ERS = 0.
     supervisor_disabled = 0x5d,                ///< SPT.6: a privileged request with SRE = 0.
+    beyond_host_permission = 0x60,             ///< SPT.9: a translated address is beyond HPTSZ. Not raised.
     first_stage_unreadable = 0x70,             ///< SFS.1: a first-stage table below the root table cannot be read.
     first_stage_not_present = 0x71,            ///< SFS.2: first-stage entry with P = 0.
     first_stage_reserved = 0x72,               ///< SFS.3: reserved bits of a first-stage entry are set.
@@ -108,6 +110,12 @@ enum class reason : std::uint8_t {
     first_stage_update_unsnooped = 0x90,       ///< SFS.9: a first-stage A, EA or D bit must be set and the walk
                                                ///< does not snoop.
     first_stage_update_failed = 0x91,          ///< SFS.10: a first-stage A, EA or D bit could not be set.
+    host_permission_unreadable = 0xa0,         ///< HPT.1: a host permission entry cannot be read. Not raised, as all that follow.
+    host_permission_reserved = 0xa1,           ///< HPT.2: reserved bits of a host permission entry are set.
+    host_permission_root_unreadable = 0xa2,    ///< HPT.3: the root of the host permission tables cannot be read.
+    host_permission_zero_length = 0xa3,        ///< HPT.4: the walk of a zero-length read was terminated.
+    host_permission_write_denied = 0xa4,       ///< HPT.5: write without W.
+    host_permission_read_denied = 0xa5,        ///< HPT.6: read without R.
 };
 
 /// What a requester asks the address translation for (PCIe AT field; page
@@ -202,6 +210,7 @@ inline constexpr reason_row reason_rows[] = {
     {reason::pasid_entry_invalid, true, UR, CA, CA},
     {reason::execute_disabled, true, UR, S0, UR},
     {reason::supervisor_disabled, true, UR, S0, UR},
+    {reason::beyond_host_permission, true, UR, UR, UR},
     {reason::first_stage_unreadable, true, UR, S0, UR},
     {reason::first_stage_not_present, true, UR, S0, UR},
     {reason::first_stage_reserved, true, UR, S0, UR},
@@ -226,6 +235,12 @@ inline constexpr reason_row reason_rows[] = {
     {reason::pasid_beyond_unit, true, UR, UR, UR},
     {reason::first_stage_update_unsnooped, true, UR, S0, UR},
     {reason::first_stage_update_failed, true, UR, S0, UR},
+    {reason::host_permission_unreadable, true, UR, UR, CA},
+    {reason::host_permission_reserved, true, UR, UR, CA},
+    {reason::host_permission_root_unreadable, true, UR, UR, CA},
+    {reason::host_permission_zero_length, true, UR, UR, UR},
+    {reason::host_permission_write_denied, true, UR, UR, UR},
+    {reason::host_permission_read_denied, true, UR, UR, UR},
 };
 // clang-format on
 

@@ -65,6 +65,7 @@ namespace vtd {
     case reason::pasid_entry_invalid: return "pasid_entry_invalid";
     case reason::execute_disabled: return "execute_disabled";
     case reason::supervisor_disabled: return "supervisor_disabled";
+    case reason::beyond_host_permission: return "beyond_host_permission";
     case reason::first_stage_unreadable: return "first_stage_unreadable";
     case reason::first_stage_not_present: return "first_stage_not_present";
     case reason::first_stage_reserved: return "first_stage_reserved";
@@ -89,6 +90,12 @@ namespace vtd {
     case reason::pasid_beyond_unit: return "pasid_beyond_unit";
     case reason::first_stage_update_unsnooped: return "first_stage_update_unsnooped";
     case reason::first_stage_update_failed: return "first_stage_update_failed";
+    case reason::host_permission_unreadable: return "host_permission_unreadable";
+    case reason::host_permission_reserved: return "host_permission_reserved";
+    case reason::host_permission_root_unreadable: return "host_permission_root_unreadable";
+    case reason::host_permission_zero_length: return "host_permission_zero_length";
+    case reason::host_permission_write_denied: return "host_permission_write_denied";
+    case reason::host_permission_read_denied: return "host_permission_read_denied";
     }
     return "unknown";
 }
@@ -152,6 +159,7 @@ namespace vtd {
     case reason::pasid_entry_invalid: return "the PASID table entry names an unsupported kind of translation";
     case reason::execute_disabled: return "the unit knows no execute requests";
     case reason::supervisor_disabled: return "the PASID allows no privileged requests";
+    case reason::beyond_host_permission: return "the translated address is beyond the host permission tables";
     case reason::first_stage_unreadable: return "a first-stage table cannot be read";
     case reason::first_stage_not_present: return "the address is not mapped by the first stage";
     case reason::first_stage_reserved: return "a first-stage entry has reserved bits set";
@@ -180,6 +188,12 @@ namespace vtd {
         return "a first-stage entry needs an update that the unit cannot make "
                "coherently";
     case reason::first_stage_update_failed: return "a first-stage entry could not be updated";
+    case reason::host_permission_unreadable: return "a host permission table cannot be read";
+    case reason::host_permission_reserved: return "a host permission entry has reserved bits set";
+    case reason::host_permission_root_unreadable: return "the host permission root table cannot be read";
+    case reason::host_permission_zero_length: return "the host permission tables end a zero-length read";
+    case reason::host_permission_write_denied: return "the host permission tables do not grant writing";
+    case reason::host_permission_read_denied: return "the host permission tables do not grant reading";
     }
     return "a fault that this library does not raise";
 }

@@ -152,19 +152,18 @@ public:
                                                                : levels) -
                                                  1},
           last_input_{low_mask(caps.guest_address_width() < width() ? caps.guest_address_width() : width())},
-          alternate_rights_{scalable && options.alternate_rights}, zero_length_reads_{caps.cap.get<"ZLR">() != 0}, options_{
-                                                                                                                       options} {
+          grants_at_{scalable && options.alternate_rights ? 61u : 0u},
+          flags_{(caps.second_stage_2m() ? large_2m : 0) | (caps.second_stage_1g() ? large_1g : 0) |
+                 (options.rules.second_stage_rights == rights_order::each_entry ? checks_each : 0) |
+                 (options.rules.memory_type == reserved_memory_type::refused ? may_check_types : 0) |
+                 (caps.cap.get<"ZLR">() != 0 ? zero_length_reads : 0)} {
         // Bits 51:HAW are address bits of the format that this host does not have.
-        std::uint64_t const alternate = alternate_rights_ ? bit_mask(62, 61) : 0;
+        std::uint64_t const usable = grants_at_ != 0 ? bit_mask(62, 61) : 0;
         std::uint64_t const beyond = caps.beyond_host() & bit_mask(51, 12);
-        std::uint64_t const no_snoop = caps.has<"SC">() ? 0 : second_stage_page::mask<"SNP">();
-        bad_upper_ = (second_stage_upper_entry::reserved() & ~alternate) | beyond;
-        bad_table_ = (second_stage_table_entry::reserved() & ~alternate) | beyond;
-        bad_page_ = (second_stage_page::reserved() & ~alternate) | beyond | no_snoop;
-        bad_2m_ = (second_stage_large_page<21>::reserved() & ~alternate) | beyond | no_snoop;
-        bad_1g_ = (second_stage_large_page<30>::reserved() & ~alternate) | beyond | no_snoop;
-        keep(options);
-        large_ = (caps.second_stage_2m() ? 1u << 1 : 0u) | (caps.second_stage_1g() ? 1u << 2 : 0u);
+        bad_table_ = (second_stage_table_entry::reserved() & ~usable) | beyond;
+        bad_page_ =
+            (second_stage_page::reserved() & ~usable) | beyond | (caps.has<"SC">() ? 0 : second_stage_page::mask<"SNP">());
+        keep(options.accessed_dirty, options.snoops, options.memory_types);
     }
 
     /// The same stage over other tables: a unit keeps one per depth and points it at a domain.
@@ -174,11 +173,12 @@ public:
         return s;
     }
 
-    /// The same stage with what another PASID table entry says of A/D bits, snooping and memory types.
-    [[nodiscard]] constexpr second_stage with_options(bool accessed_dirty, bool snoops,
-                                                      bool memory_types) const requires scalable {
+    /// The same stage over other tables, with what their PASID table entry says of A/D bits, snooping and memory types.
+    [[nodiscard, gnu::always_inline]] constexpr second_stage with(Output root, bool accessed_dirty, bool snoops,
+                                                                  bool memory_types) const requires scalable {
         second_stage s = *this;
-        s.keep({options_.rules, accessed_dirty, snoops, memory_types, options_.alternate_rights});
+        s.root_ = Output{root.value & address_bits};
+        s.keep(accessed_dirty, snoops, memory_types);
         return s;
     }
 
@@ -228,7 +228,7 @@ public:
         // The first entry to blame; one that withholds writing before one that withholds only reading, as in the code.
         std::uint64_t const missing = need & ~here;
         if (missing != 0 && (denied == no_step || (missing & granted(denied.entry) & write.bits) != 0)) denied = at;
-        if (options_.rules.second_stage_rights == rights_order::each_entry && (need & ~here) != 0 && !flushes(a, here))
+        if ((flags_ & checks_each) != 0 && (need & ~here) != 0 && !flushes(a, here))
             return answer::refuse(denial(need & ~here), fault_at::input, at);
         bool const leaf = is_leaf(at.level, e);
         if ((e & reserved(at.level, leaf)) != 0 || (leaf && has_bad_type(e)))
@@ -250,13 +250,13 @@ public:
         return at.entry | accessed | (writes ? dirty : 0);
     }
     /// Whether entries can be updated: the walk snoops.
-    [[nodiscard]] constexpr bool may_update() const { return options_.snoops; }
+    [[nodiscard]] constexpr bool may_update() const { return (flags_ & walks_snoop) != 0; }
     /// The fault where they cannot and an update is due.
     [[nodiscard]] constexpr reason update_refused() const { return reason::second_stage_update_unsnooped; }
     /// The fault of an update that failed.
     [[nodiscard]] constexpr reason update_failed() const { return reason::second_stage_update_failed; }
     /// Whether A and D are kept: then a read of a table that this stage translates counts as a write.
-    [[nodiscard]] constexpr bool keeps_accessed_dirty() const { return scalable && options_.accessed_dirty; }
+    [[nodiscard]] constexpr bool keeps_accessed_dirty() const { return kept_ != 0; }
 
     /// Adds what \p e grants to the path.
     [[gnu::always_inline]] static constexpr void carry(path& p, std::uint64_t e) { p.rights &= e; }
@@ -278,7 +278,9 @@ public:
     /// Whether \p e is anything but absent.
     [[nodiscard]] constexpr bool is_present(std::uint64_t e) const { return granted(e) != 0; }
     /// The page sizes that the unit supports, bit lg2 set for each.
-    [[nodiscard]] constexpr std::uint64_t sizes() const { return 1u << 12 | (large_ & 1u << 1) << 20 | (large_ & 1u << 2) << 28; }
+    [[nodiscard]] constexpr std::uint64_t sizes() const {
+        return 1u << 12 | (flags_ & large_2m) << 20 | (flags_ & large_1g) << 28;
+    }
     /// The level whose entries map pages of 2^\p lg2 bytes.
     [[nodiscard]] static constexpr std::uint64_t leaf_level(std::uint64_t lg2) { return (lg2 - 12) / 9; }
     /// Whether a page at \p o with attributes \p at can be written down: a right at all, an address and bits that the
@@ -297,13 +299,12 @@ public:
 
     /// The reserved bits of an entry of \p level.
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {
-        if (level >= 3) return bad_upper_;
-        if (!leaf) return bad_table_ | ((large_ >> level & 1) != 0 ? 0 : page_size);
-        return level == 0 ? bad_page_ : level == 1 ? bad_2m_ : bad_1g_;
+        if (!leaf || level >= 3) return bad_table_ | (has_large(level) ? 0 : page_size);
+        return bad_page_ | (low_mask(shift(level)) & ~low_mask(12));
     }
     /// Whether a present entry of \p level maps a page.
     [[nodiscard]] constexpr bool is_leaf(std::uint64_t level, std::uint64_t e) const {
-        return level == 0 || ((large_ >> level & 1) != 0 && (e & page_size) != 0);
+        return level == 0 || (has_large(level) && (e & page_size) != 0);
     }
 
     /// Stages are equal that translate alike.
@@ -321,8 +322,23 @@ private:
                     read_write.bits) &
                    inquiring.bits) == 0,
                   "the fast lane refuses who only asks by wanting a bit that it never looks at");
+    static_assert(second_stage_upper_entry::reserved() == (second_stage_table_entry::reserved() | page_size) &&
+                      second_stage_large_page<21>::reserved() == (second_stage_page::reserved() | bit_mask(20, 12)) &&
+                      second_stage_large_page<30>::reserved() == (second_stage_page::reserved() | bit_mask(29, 12)),
+                  "what is reserved follows from what is reserved in an entry that leads on and in a small page");
     static_assert(second_stage_page::mask<"R">() == read.bits && second_stage_page::mask<"W">() == write.bits,
                   "the rights of an access have the order of those of an entry");
+
+    // Flags, in one word: a stage is copied for each request, and a byte stored into what is copied as words stalls.
+    static constexpr std::uint64_t large_2m = 1u << 1;        // entries of level 1 may map a page
+    static constexpr std::uint64_t large_1g = 1u << 2;        // those of level 2
+    static constexpr std::uint64_t walks_snoop = 1u << 3;     // PWSNP
+    static constexpr std::uint64_t checks_each = 1u << 4;     // rights are looked at in each entry
+    static constexpr std::uint64_t may_check_types = 1u << 6; // reserved memory types are refused where types count
+    static constexpr std::uint64_t zero_length_reads = 1u << 7;
+    // Reserved memory types are refused here. The fast lane does not look at types: it wants this bit, as of who only asks.
+    static constexpr std::uint64_t checks_types = inquiring.bits;
+    static_assert(checks_types == 1u << 5);
 
     // The rights that an entry grants, in the positions of `access`.
     [[nodiscard, gnu::always_inline]] constexpr std::uint64_t granted(std::uint64_t e) const {
@@ -334,7 +350,7 @@ private:
         return (a.bits & read_write.bits) | (a.bits & execute.bits) / execute.bits;
     }
     // The position of the R bit; W is the next.
-    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t grants_at() const { return scalable && alternate_rights_ ? 61 : 0; }
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t grants_at() const { return scalable ? grants_at_ : 0; }
     // What the fast lane wants of an entry that it must not take: all bits set. No mask has the bits that software may use, so
     // no entry under a mask equals it.
     static constexpr std::uint64_t nothing_at_all = ~std::uint64_t{0};
@@ -347,26 +363,30 @@ private:
         std::uint64_t table = need;
         std::uint64_t page = need;
         if constexpr (scalable) {
-            table = need << grants_at() | kept_accessed_;
-            page = table | (a.covers(write) ? kept_dirty_ : 0);
+            table = need << grants_at() | (kept_ & accessed);
+            page = table | (a.covers(write) ? kept_ : 0);
         }
         return {bad_table | table,
                 (need == 0 ? nothing_at_all : table) | asks,
                 bad_page | page,
-                (need == 0 || checks_types() ? nothing_at_all : page) | asks,
+                (need == 0 ? nothing_at_all : page) | asks | refused_types(),
                 this,
                 trusts};
+    }
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t refused_types() const {
+        return scalable ? flags_ & checks_types : 0;
     }
     // Who only asks, and not for writing, leaves D as it is: writing to a page whose D is kept and clear would go unseen.
     [[nodiscard, gnu::always_inline]] constexpr bool is_kept_clean(std::uint64_t e, access a) const {
         if constexpr (!scalable) return false;
-        return (a.bits & (inquiring.bits | write.bits)) == inquiring.bits && (~e & kept_dirty_) != 0;
+        return (a.bits & (inquiring.bits | write.bits)) == inquiring.bits && (~e & kept_ & dirty) != 0;
     }
-    constexpr void keep(second_stage_options const& options) {
-        options_ = options;
-        kept_accessed_ = keeps_accessed_dirty() ? accessed : 0;
-        kept_dirty_ = keeps_accessed_dirty() ? dirty : 0;
+    [[gnu::always_inline]] constexpr void keep(bool accessed_dirty, bool snoops, bool memory_types) {
+        kept_ = scalable && accessed_dirty ? accessed | dirty : 0;
+        flags_ = (flags_ & ~(walks_snoop | checks_types)) | (snoops ? walks_snoop : 0) |
+                 (scalable && memory_types && (flags_ & may_check_types) != 0 ? checks_types : 0);
     }
+    [[nodiscard]] constexpr bool has_large(std::uint64_t level) const { return level < 3 && (flags_ >> level & 1) != 0; }
     [[nodiscard]] constexpr reason absence(std::uint64_t need) const {
         return scalable ? reason::second_stage_not_present : denial(need);
     }
@@ -380,30 +400,21 @@ private:
     }
     // A zero-length read is content with either right where CAP.ZLR says so.
     [[nodiscard]] constexpr bool flushes(access a, std::uint64_t rights) const {
-        return zero_length_reads_ && a.covers(read | zero_length) && !a.covers(write) && rights != 0;
-    }
-    [[nodiscard]] constexpr bool checks_types() const {
-        return scalable && options_.memory_types && options_.rules.memory_type == reserved_memory_type::refused;
+        return (flags_ & zero_length_reads) != 0 && a.covers(read | zero_length) && !a.covers(write) && rights != 0;
     }
     [[nodiscard]] constexpr bool has_bad_type(std::uint64_t e) const {
         std::uint64_t const type = second_stage_page{e}.get<"EMT">();
-        return checks_types() && (type == 2 || type == 3 || type == 7);
+        return (flags_ & checks_types) != 0 && (type == 2 || type == 3 || type == 7);
     }
 
     Output root_;
     std::uint64_t top_;
     std::uint64_t last_input_;
-    std::uint64_t bad_upper_{};
     std::uint64_t bad_table_{};
     std::uint64_t bad_page_{};
-    std::uint64_t bad_2m_{};
-    std::uint64_t bad_1g_{};
-    std::uint64_t large_{};         // bit L: entries of level L may map a page
-    std::uint64_t kept_accessed_{}; // A, where it is kept
-    std::uint64_t kept_dirty_{};    // D, where it is kept
-    bool alternate_rights_;
-    bool zero_length_reads_;
-    second_stage_options options_;
+    std::uint64_t kept_{};    // A and D, where they are kept
+    std::uint64_t grants_at_; // the position of the R bit
+    std::uint64_t flags_;
 };
 
 } // namespace vtd
