@@ -5,6 +5,12 @@
 #include <string>
 #include <vector>
 
+#include <stagewalk/smmu/capabilities.hpp>
+#include <stagewalk/smmu/context_descriptor.hpp>
+#include <stagewalk/smmu/control.hpp>
+#include <stagewalk/smmu/stage1.hpp>
+#include <stagewalk/smmu/stage2.hpp>
+#include <stagewalk/smmu/stream_table.hpp>
 #include <stagewalk/vtd/capabilities.hpp>
 #include <stagewalk/vtd/command.hpp>
 #include <stagewalk/vtd/context_table.hpp>
@@ -41,11 +47,11 @@ template <class Entry>
 std::vector<row> rows_of() {
     std::vector<row> rows;
     Entry{}.for_each_field([&](field_view const& f) { rows.push_back({f.high, f.low, f.name, kind_of(f)}); });
-    for (unsigned bit = 0; bit < Entry::bits;) {
+    for (unsigned bit = 0; bit < Entry::words * 64;) {
         auto const reserved = [](unsigned b) { return (Entry::reserved(b / 64) >> b % 64 & 1) != 0; };
         unsigned const low = bit++;
         if (!reserved(low)) continue;
-        while (bit < Entry::bits && bit % 64 != 0 && reserved(bit))
+        while (bit < Entry::words * 64 && bit % 64 != 0 && reserved(bit))
             ++bit;
         rows.push_back({bit - 1, low, "", "reserved"});
     }
@@ -77,8 +83,8 @@ void print_diagram(std::vector<row> const& rows, unsigned bits) {
 template <class Entry>
 void print(char const* type, char const* title, char const* note = "") {
     auto const rows = rows_of<Entry>();
-    std::printf("## %s\n\n`%s`, %u bits.%s%s\n\n", title, type, Entry::bits, *note == 0 ? "" : " ", note);
-    print_diagram(rows, Entry::bits);
+    std::printf("## %s\n\n`%s`, %zu bits.%s%s\n\n", title, type, Entry::words * 64, *note == 0 ? "" : " ", note);
+    print_diagram(rows, static_cast<unsigned>(Entry::words * 64));
     std::puts("| Bits | Name | Kind |\n|---:|---|---|");
     for (auto const& r : rows)
         std::printf("| %s | %s | %s |\n", bits_of(r.high, r.low).c_str(), r.name.empty() ? "&ndash;" : r.name.c_str(), r.kind);
@@ -166,4 +172,37 @@ int main() {
     print<vtd::pasid_cache_command>("vtd::pasid_cache_command", "7, PASID cache");
     print<vtd::pasid_device_tlb_command>("vtd::pasid_device_tlb_command", "8, PASID device TLB");
     print<vtd::page_response_command>("vtd::page_response_command", "9, page-group response");
+    print<vtd::host_permission_command>("vtd::host_permission_command", "10, host permission table cache",
+                                        "There is none without HPTS.");
+
+    std::puts("# SMMU registers\n\nArm's RES0 bits are *reserved* in the diagrams: software writes 0, hardware does not look. "
+              "Registers of "
+              "32 bits have bits 31:0.\n");
+    print<smmu::identification_register_0>("smmu::identification_register_0", "SMMU_IDR0");
+    print<smmu::identification_register_1>("smmu::identification_register_1", "SMMU_IDR1");
+    print<smmu::identification_register_3>("smmu::identification_register_3", "SMMU_IDR3");
+    print<smmu::identification_register_5>("smmu::identification_register_5", "SMMU_IDR5");
+    print<smmu::architecture_register>("smmu::architecture_register", "SMMU_AIDR");
+    print<smmu::control_register_0>("smmu::control_register_0", "SMMU_CR0");
+    print<smmu::control_register_2>("smmu::control_register_2", "SMMU_CR2");
+    print<smmu::global_bypass_register>("smmu::global_bypass_register", "SMMU_GBPA");
+    print<smmu::stream_table_base_register>("smmu::stream_table_base_register", "SMMU_STRTAB_BASE");
+    print<smmu::stream_table_configuration_register>("smmu::stream_table_configuration_register", "SMMU_STRTAB_BASE_CFG");
+
+    std::puts("# SMMU stream table and context descriptors\n");
+    print<smmu::stream_table_descriptor>("smmu::stream_table_descriptor", "Level-1 stream table descriptor");
+    print<smmu::stream_table_entry>("smmu::stream_table_entry", "Stream table entry (STE)",
+                                    "What makes one illegal is listed at `smmu::stream_entry_error`.");
+    print<smmu::context_table_descriptor>("smmu::context_table_descriptor", "Level-1 context descriptor");
+    print<smmu::context_descriptor>("smmu::context_descriptor", "Context descriptor (CD)",
+                                    "What makes one illegal is listed at `smmu::context_error`.");
+
+    std::puts(
+        "# VMSAv8-64 tables\n\nThe address begins at the granule or at the size of a block; bits below are ignored. With 52-bit "
+        "addresses bits 15:12 (64 KiB) or 9:8 (4 KiB and 16 KiB) are its upper bits, else bits 49:48 are ignored. An address "
+        "too wide is F_ADDR_SIZE.\n");
+    print<smmu::stage1_table_descriptor>("smmu::stage1_table_descriptor", "Stage-1 table descriptor");
+    print<smmu::stage1_leaf_descriptor>("smmu::stage1_leaf_descriptor", "Stage-1 page or block descriptor");
+    print<smmu::stage2_table_descriptor>("smmu::stage2_table_descriptor", "Stage-2 table descriptor");
+    print<smmu::stage2_leaf_descriptor>("smmu::stage2_leaf_descriptor", "Stage-2 page or block descriptor");
 }
