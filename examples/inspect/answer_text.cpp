@@ -42,7 +42,7 @@ std::string answer_line(answer const& a) {
            (a.fault.stage == stagewalk::fault_stage::configuration
                 ? ""
                 : ", stage " + std::to_string(static_cast<int>(a.fault.stage))) +
-           (a.fault.level < 0 ? "" : ", level " + std::to_string(a.fault.level)) + (a.fault.reported ? "" : ", not reported");
+           (a.fault.level ? ", level " + std::to_string(*a.fault.level) : "") + (a.fault.reported ? "" : ", not reported");
 }
 
 json answer_json(answer const& a) {
@@ -68,7 +68,7 @@ json answer_json(answer const& a) {
         j["name"] = a.fault.name;
         j["meaning"] = a.fault.meaning;
         j["stage"] = static_cast<int>(a.fault.stage);
-        j["level"] = a.fault.level < 0 ? json{} : json(a.fault.level);
+        j["level"] = a.fault.level ? json(*a.fault.level) : json{};
         j["at"] = at_text(a.fault.at);
         j["entry_address"] = a.fault.entry_address == 0 ? json{} : json(hex_0x(a.fault.entry_address));
         j["ipa"] = a.fault.intermediate == 0 ? json{} : json(hex_0x(a.fault.intermediate));
@@ -97,6 +97,8 @@ std::string entry_text(decoded_entry const& e, std::size_t indent) {
     for (stagewalk::field_view const& f : e.fields) {
         // Bits that hardware ignores are worth a word only where software uses them.
         if (f.kind == stagewalk::field_kind::ignored && f.value == 0) continue;
+        // Nor is every one of some sixty fields: what is not named is 0.
+        if (e.words.size() > 4 && f.value == 0) continue;
         fields += (fields.empty() ? "" : " ") + value_text(f);
     }
     std::string const deeper(indent + 2, ' ');
@@ -116,7 +118,7 @@ json entry_json(decoded_entry const& e) {
     json j;
     j["what"] = e.what;
     if (e.address != 0) j["address"] = hex_0x(e.address);
-    if (e.level >= 0) j["level"] = e.level;
+    if (e.level) j["level"] = *e.level;
     j["words"] = json::array();
     for (std::uint64_t const w : e.words)
         j["words"].push_back(hex_0x(w));

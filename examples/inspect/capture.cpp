@@ -1,5 +1,6 @@
 #include "capture.hpp"
 
+#include "architecture.hpp"
 #include "bad_input.hpp"
 #include "number.hpp"
 

@@ -262,7 +262,7 @@ private:
             binding const& b = list_[p.device].bound;
             for (mapping const& m : p.mappings) {
                 fragment const* const f = host_.find(m.output);
-                if (m.smallest != 12 || f == nullptr || f->lg2 != 12 || !m.effective.rights().covers(stagewalk::write)) continue;
+                if (m.smallest > 16 || f == nullptr || f->lg2 != 12 || !m.effective.rights().covers(stagewalk::write)) continue;
                 question const q{b.source, b.pasid, m.first + 0x40, stagewalk::write};
                 if (std::uint64_t const n = host_entries(q); n > most) {
                     most = n;

@@ -11,7 +11,9 @@
 namespace inspect {
 
 std::string listed_device::name(unit const& u) const {
-    std::string const device = u.sources_are_bdfs() ? bdf_text(bound.source) : "stream " + hex(bound.source);
+    std::string const device = u.sources_are_bdfs()                    ? bdf_text(bound.source)
+                               : info != nullptr && !info->bdf.empty() ? info->bdf
+                                                                       : "stream " + hex(bound.source);
     return bound.pasid == no_pasid ? device : device + " PASID " + hex(bound.pasid);
 }
 
@@ -44,13 +46,13 @@ std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional
 }
 
 std::vector<std::size_t> first_with_same_tables(std::vector<listed_device> const& list) {
-    using tables = std::tuple<std::uint64_t, std::uint64_t, std::string>;
+    using tables = std::tuple<std::uint64_t, std::uint64_t, std::string, std::string>;
     std::map<tables, std::size_t> seen;
     std::vector<std::size_t> first(list.size());
     for (std::size_t i = 0; i < list.size(); ++i) {
         binding const& b = list[i].bound;
         bool const translates = b.is == result::ok && !b.bypasses;
-        first[i] = translates ? seen.try_emplace({b.root, b.second_root, b.mode}, i).first->second : i;
+        first[i] = translates ? seen.try_emplace({b.root, b.second_root, b.mode, b.settings}, i).first->second : i;
     }
     return first;
 }

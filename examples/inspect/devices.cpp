@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace inspect {
@@ -16,7 +17,11 @@ namespace {
 json binding_json(listed_device const& d, unit const& u) {
     json j;
     j["source_id"] = hex_0x(d.bound.source);
-    if (u.sources_are_bdfs()) j["bdf"] = bdf_text(d.bound.source);
+    if (u.sources_are_bdfs()) {
+        j["bdf"] = bdf_text(d.bound.source);
+    } else if (d.info != nullptr && !d.info->bdf.empty()) {
+        j["bdf"] = d.info->bdf;
+    }
     j["pasid"] = d.bound.pasid == no_pasid ? json{} : json(hex_0x(d.bound.pasid));
     j["driver"] = d.info == nullptr || d.info->driver.empty() ? json{} : json(d.info->driver);
     j["iommu_group"] = d.info == nullptr || d.info->group.empty() ? json{} : json(d.info->group);
@@ -32,18 +37,24 @@ json binding_json(listed_device const& d, unit const& u) {
     j["root"] = d.bound.bypasses ? json{} : json(hex_0x(d.bound.root));
     if (d.bound.second_root != 0) j["second_root"] = hex_0x(d.bound.second_root);
     j["last_input"] = hex_0x(d.bound.reach);
+    for (auto const& [name, value] : d.bound.details)
+        j["details"][name] = value;
     return j;
 }
 
-std::string code_text(answer const& problem) { return "fault " + hex(problem.fault.code) + 'h'; }
+std::string code_text(answer const& problem) {
+    return problem.fault.code == 0 ? "refused" : "fault " + hex(problem.fault.code) + 'h';
+}
 
 // What the faults in the table mean.
 std::string explained(std::vector<listed_device> const& list) {
-    std::map<std::uint64_t, answer const*> problems;
+    // One code may have several reasons.
+    std::map<std::pair<std::uint64_t, std::string>, answer const*> problems;
     for (listed_device const& d : list)
-        if (d.bound.is == result::fault) problems.try_emplace(d.bound.problem.fault.code, &d.bound.problem);
+        if (d.bound.is == result::fault)
+            problems.try_emplace({d.bound.problem.fault.code, d.bound.problem.fault.meaning}, &d.bound.problem);
     std::string text = problems.empty() ? "" : "\n";
-    for (auto const& [code, problem] : problems)
+    for (auto const& [why, problem] : problems)
         text += wrapped(code_text(*problem) + ": " + problem->fault.meaning, 2);
     return text;
 }
@@ -77,6 +88,14 @@ int devices(options const& o) {
                        d.bound.is == result::fault ? "none: " + code_text(d.bound.problem) : binding_text(d.bound)});
         print(table.text());
         print(explained(list));
+        // Of a single device there is room for all.
+        if (o.source)
+            for (listed_device const& d : list) {
+                if (d.bound.details.empty()) continue;
+                print('\n' + paint(style::heading, d.name(*unit)) + '\n');
+                for (auto const& [name, value] : d.bound.details)
+                    print(wrapped(name + ": " + value, 2));
+            }
     }
     finish_output();
     return 0;

@@ -32,13 +32,4 @@ struct input_options {
     }
 };
 
-/// The option that gives register \p key, or `haw`.
-[[nodiscard]] inline std::string option_of(std::string const& key) {
-    if (key == "RTADDR") return "--vtd-root";
-    std::string name = "--";
-    for (char const c : key)
-        name += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-    return name;
-}
-
 } // namespace inspect

@@ -1,5 +1,6 @@
 /// \file
 /// stagewalk-inspect: looks into the tables of an IOMMU that somebody captured.
+#include "architecture.hpp"
 #include "bad_input.hpp"
 #include "commands.hpp"
 #include "number.hpp"
@@ -18,7 +19,20 @@
 
 namespace {
 
+using inspect::architecture;
 using inspect::options;
+
+// "VT-d: --vtd-root, --cap, --ecap", a line for each architecture.
+std::string required_registers() {
+    std::string text;
+    for (architecture const* const a : inspect::architectures()) {
+        std::string names;
+        for (inspect::register_option const& r : a->registers)
+            if (r.required) names += (names.empty() ? "" : ", ") + inspect::option_of(r.key);
+        text += std::string{"  "} + a->name + ": " + names + '\n';
+    }
+    return text;
+}
 
 // Checks a hexadecimal option and stores it.
 CLI::callback_t hexadecimal(std::uint64_t limit, std::function<void(std::uint64_t)> store) {
@@ -90,8 +104,8 @@ public:
                                               std::to_string(STAGEWALK_VERSION_PATCH));
         app.require_subcommand(1);
         app.footer("Addresses, source ids and PASIDs are hexadecimal, with or without 0x.\n"
-                   "Memory without registers (--core, --ram) needs --vtd-root, --cap and --ecap.\n"
-                   "Exit status: 0; check: 1 if a line disagrees or none agrees; 2 for bad input.");
+                   "Memory without registers (--core, --ram) needs them as options:\n" +
+                   required_registers() + "Exit status: 0; check: 1 if a line disagrees or none agrees; 2 for bad input.");
 
         auto* const devices = add("devices", "The devices and what they are bound to", inspect::devices);
         source(devices);
@@ -180,11 +194,9 @@ private:
             ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
             ->allow_extra_args(false)
             ->type_name("ADDR[:OFFSET[:SIZE]]");
-        reg(sub, "RTADDR", "VT-d: RTADDR_REG, the root table with its mode");
-        reg(sub, "CAP", "VT-d: CAP_REG");
-        reg(sub, "ECAP", "VT-d: ECAP_REG");
-        reg(sub, "VER", "VT-d: VER_REG (default 10)");
-        reg(sub, "GSTS", "VT-d: GSTS_REG (default c0000000: translation is on)");
+        for (architecture const* const a : inspect::architectures())
+            for (inspect::register_option const& r : a->registers)
+                reg(sub, r.key, a->name + std::string{": "} + r.what);
         sub->add_option(
                "--haw",
                [this](CLI::results_t const& words) {
@@ -196,7 +208,7 @@ private:
                "The host address width in bits (default: as wide as CAP allows)")
             ->type_name("BITS");
     }
-    void reg(CLI::App* sub, std::string const& key, char const* what) {
+    void reg(CLI::App* sub, std::string const& key, std::string const& what) {
         sub->add_option(inspect::option_of(key), hexadecimal(~0ull, [=, this](std::uint64_t v) { o_.input.registers[key] = v; }),
                         what)
             ->type_name("HEX");

@@ -1,3 +1,4 @@
+#include "architecture.hpp"
 #include "bad_input.hpp"
 #include "capture.hpp"
 #include "elf_core.hpp"
@@ -10,15 +11,25 @@ namespace inspect {
 // The parts of class capture for memory that comes without registers.
 
 void capture::read_options(input_options const& in) {
-    for (char const* const key : {"RTADDR", "CAP", "ECAP"})
-        if (!in.registers.contains(key))
-            throw bad_input{option_of(key) + " is missing: a memory image does not hold the registers of the IOMMU"};
-    format = "vtd";
+    // Which architecture it is shows in the registers that are given.
+    architecture const* chosen = nullptr;
+    for (auto const& [key, value] : in.registers) {
+        architecture const* const owner = owner_of(key);
+        if (chosen != nullptr && owner != chosen)
+            throw bad_input{option_of(key) + " is a register of " + owner->name + ", others are of " + chosen->name};
+        chosen = owner;
+    }
+    if (chosen == nullptr)
+        throw bad_input{"the registers of the IOMMU are missing: a memory image does not hold them (see --help)"};
+    for (register_option const& r : chosen->registers)
+        if (r.required && !in.registers.contains(r.key))
+            throw bad_input{option_of(r.key) + " is missing: a memory image does not hold the registers of the IOMMU"};
+    format = chosen->format;
     std::string const file = in.name();
     name = file.substr(file.find_last_of('/') + 1);
     haw = in.haw;
-    // Translation is on unless somebody says otherwise: TES and RTPS.
-    registers_["GSTS"] = {"c0000000", true};
+    for (register_option const& r : chosen->registers)
+        if (r.otherwise) registers_[r.key] = {hex(*r.otherwise), true};
     for (auto const& [key, value] : in.registers)
         registers_[key] = {hex(value), true};
 }

@@ -1,13 +1,39 @@
+#include "architecture.hpp"
 #include "bad_input.hpp"
-#include "unit.hpp"
 
 namespace inspect {
 
+std::span<architecture const* const> architectures() {
+    static constexpr architecture const* all[] = {&vtd_architecture, &smmu_architecture};
+    return all;
+}
+
+architecture const* owner_of(std::string const& key) {
+    for (architecture const* const a : architectures())
+        for (register_option const& r : a->registers)
+            if (r.key == key) return a;
+    return nullptr;
+}
+
+std::string option_of(std::string const& key) {
+    for (architecture const* const a : architectures())
+        for (register_option const& r : a->registers)
+            if (r.key == key && r.option != nullptr) return r.option;
+    std::string name = "--";
+    for (char const c : key)
+        name += static_cast<char>(c == '_' ? '-' : c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    return name;
+}
+
 std::unique_ptr<unit> open_unit(capture const& c, guest_memory& memory, bool range_rules) {
-    if (c.format.starts_with("vtd")) return open_vtd_unit(c, memory, range_rules);
+    std::string known;
+    for (architecture const* const a : architectures()) {
+        if (c.format.starts_with(a->format)) return a->open(c, memory, range_rules);
+        known += std::string{a->format} + "*, ";
+    }
     std::string const where = c.path("meta.json") + ": format \"" + c.format + "\": ";
-    if (c.format == "smmuv3" || c.format.starts_with("amd")) throw bad_input{where + "this architecture is not supported yet"};
-    throw bad_input{where + "unknown architecture (known: vtd*, smmuv3, amd*)"};
+    if (c.format.starts_with("amd")) throw bad_input{where + "this architecture is not supported yet"};
+    throw bad_input{where + "unknown architecture (known: " + known + "amd*)"};
 }
 
 } // namespace inspect

@@ -78,7 +78,7 @@ public:
             done = unit_.enumerate(d.bound.source, d.bound.pasid, true, loads_left_,
                                    {[&](mapping const& m) { return show(m); },
                                     [&](anomaly const& a) { ++(a.why.is == result::missing ? lacking_ : wrong_); }});
-            loads_left_ -= done.loads;
+            loads_left_ -= std::min(loads_left_, done.loads);
         }
         bool const cut_short = !done.complete && !limit_hit();
         if (options_.json) {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace inspect {
@@ -151,7 +152,7 @@ figures gather(capture& c, unit& u, options const& o) {
         std::size_t const same = same_tables[i];
         if (same == i) {
             domain_of[i] = all.domains.size();
-            all.domains.push_back(count(u, c.memory, d, o.max_loads - all.loads, all.loads));
+            all.domains.push_back(count(u, c.memory, d, o.max_loads - std::min(o.max_loads, all.loads), all.loads));
             auto& pages = all.domains.back().pages;
             // Finding the device was recorded too.
             std::erase_if(pages, [&](std::uint64_t page) {
@@ -171,10 +172,19 @@ figures gather(capture& c, unit& u, options const& o) {
             auto both = intersection(all.domains[a].pages, all.domains[b].pages);
             if (!both.empty()) all.shared.push_back({a, b, std::move(both)});
         }
+    std::vector<std::optional<std::vector<std::uint64_t>>> exposed_by(all.domains.size());
     for (std::size_t i = 0; i < all.list.size(); ++i) {
         binding const& b = all.list[i].bound;
         if (b.is != result::ok) continue;
-        auto pages = exposed_pages(tables, b.bypasses ? std::vector<page_run>{{0, b.reach}} : all.domains[domain_of[i]].writable);
+        std::vector<std::uint64_t> pages;
+        if (b.bypasses) {
+            pages = exposed_pages(tables, {{0, b.reach}});
+        } else {
+            // Once for all devices that share the tables.
+            auto& known = exposed_by[domain_of[i]];
+            if (!known) known = exposed_pages(tables, all.domains[domain_of[i]].writable);
+            pages = *known;
+        }
         if (!pages.empty()) all.exposed.push_back({i, std::move(pages)});
     }
     return all;

@@ -85,10 +85,19 @@ std::string text_table::text() const {
     std::string result;
     for (auto const& row : rows_) {
         std::string line = "  ";
-        for (std::size_t i = 0; i < row.size(); ++i)
+        auto const end_line = [&] {
+            line.erase(line.find_last_not_of(' ') + 1);
+            result += (&row == &rows_[0] ? paint(style::heading, line) : line) + '\n';
+        };
+        for (std::size_t i = 0; i < row.size(); ++i) {
+            // What does not fit goes on in the next line.
+            if (i != 0 && line.size() + (right_[i] ? widths[i] : row[i].size()) > 80) {
+                end_line();
+                line = "    ";
+            }
             line += padded(row[i], widths[i], right_[i]) + "  ";
-        line.erase(line.find_last_not_of(' ') + 1);
-        result += (&row == &rows_[0] ? paint(style::heading, line) : line) + '\n';
+        }
+        end_line();
     }
     return result;
 }

@@ -95,11 +95,8 @@ void put_fault(line_writer& out, fault_text const& f) {
     out.put('\t');
     out.put(static_cast<char>('0' + static_cast<int>(f.stage)));
     out.put('\t');
-    if (f.level < 0) {
-        out.put('-');
-    } else {
-        out.put_decimal(static_cast<std::uint64_t>(f.level));
-    }
+    if (!f.level || *f.level < 0) out.put('-');
+    if (f.level) out.put_decimal(static_cast<std::uint64_t>(*f.level < 0 ? -*f.level : *f.level));
     out.put("\tname=");
     out.put(f.name);
     out.put(" at=");

@@ -33,7 +33,7 @@ struct fault_text {
     char const* name{""};                                                ///< For machines: `write_denied`.
     char const* meaning{""};                                             ///< For people, one line.
     stagewalk::fault_stage stage{stagewalk::fault_stage::configuration}; ///< Who found it.
-    int level{-1};                                                       ///< In the manual's numbering, -1 outside tables.
+    std::optional<int> level;                                            ///< In the manual's numbering; none outside tables.
     stagewalk::fault_at at{stagewalk::fault_at::context};                ///< What was being done.
     bool reported{true};                                                 ///< Whether the manual lets it be recorded.
     bool permission{};                                                   ///< A right is missing, in the manual's terms.
@@ -69,7 +69,7 @@ struct stretch {
 struct decoded_entry {
     std::string what;                          ///< "root entry, bus 00".
     std::uint64_t address{};                   ///< Where it was read.
-    int level{-1};                             ///< In the manual's numbering, -1 outside tables.
+    std::optional<int> level;                  ///< In the manual's numbering; none outside tables.
     std::vector<std::uint64_t> words;          ///< The raw words.
     std::vector<stagewalk::field_view> fields; ///< Every field.
     std::vector<std::uint64_t> reserved;       ///< The reserved bits that are set, word by word.
@@ -94,12 +94,14 @@ struct binding {
     std::uint64_t root{};        ///< The top table; meaningless if it bypasses.
     std::uint64_t second_root{}; ///< The top table of the stage below, where both are the device's own; else 0.
     std::uint64_t reach{};       ///< The highest input address that is admitted.
+    std::string settings;        ///< Not for people: two with the same roots and settings translate alike.
     answer problem;              ///< Not bound: why.
+    std::vector<std::pair<std::string, std::string>> details; ///< What else there is to know: name, value.
 
     /// Whether both translate through the same tables.
     [[nodiscard]] bool same_tables(binding const& other) const {
         return is == result::ok && other.is == result::ok && !bypasses && !other.bypasses && root == other.root &&
-               second_root == other.second_root && mode == other.mode;
+               second_root == other.second_root && mode == other.mode && settings == other.settings;
     }
 };
 
@@ -179,7 +181,7 @@ public:
     [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> facts() const = 0;
     /// The largest source id that there can be.
     [[nodiscard]] virtual std::uint32_t largest_source() const = 0;
-    /// Whether source ids are PCI requester ids.
+    /// Whether source ids are PCI requester ids, as the architecture has it.
     [[nodiscard]] virtual bool sources_are_bdfs() const = 0;
 
     /// Translates one request.
@@ -207,8 +209,5 @@ public:
 /// \param range_rules whether addresses of interrupts and the like are special.
 /// \throw bad_input if the architecture is unknown or the registers contradict each other.
 [[nodiscard]] std::unique_ptr<unit> open_unit(capture const& c, guest_memory& memory, bool range_rules);
-
-/// Like open_unit, for VT-d.
-[[nodiscard]] std::unique_ptr<unit> open_vtd_unit(capture const& c, guest_memory& memory, bool range_rules);
 
 } // namespace inspect

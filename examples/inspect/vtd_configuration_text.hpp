@@ -2,9 +2,9 @@
 /// Root, context and PASID entries of VT-d for people, out of the library's own field lists.
 #pragma once
 
+#include "decode_fields.hpp"
 #include "number.hpp"
 #include "unit.hpp"
-#include "vtd_entry_text.hpp"
 
 #include <stagewalk/stagewalk.hpp>
 

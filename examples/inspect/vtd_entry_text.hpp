@@ -2,6 +2,7 @@
 /// Entries of VT-d page tables for people, out of the library's own field lists.
 #pragma once
 
+#include "decode_fields.hpp"
 #include "number.hpp"
 #include "unit.hpp"
 
@@ -10,14 +11,6 @@
 #include <string>
 
 namespace inspect {
-
-/// Copies the words and every field of \p e into \p out.
-template <class Entry>
-void decode_fields(Entry const& e, decoded_entry& out) {
-    out.words.assign(e.word, e.word + Entry::words);
-    e.for_each_field([&](stagewalk::field_view const& f) { out.fields.push_back(f); });
-    out.reserved.assign(Entry::words, 0);
-}
 
 /// The formats of a stage's entries.
 template <stagewalk::fault_stage>

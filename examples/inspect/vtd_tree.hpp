@@ -26,7 +26,7 @@ public:
 private:
     using iova = stagewalk::iova;
     using ipa = stagewalk::ipa;
-    using middle = stagewalk::vtd::intermediate<ipa>;
+    using middle = stagewalk::intermediate<ipa>;
     using legacy_stage = stagewalk::vtd::second_stage<iova, ipa>;
     using scalable_stage = stagewalk::vtd::second_stage<iova, ipa, stagewalk::vtd::table_mode::scalable>;
     using process_stage = stagewalk::vtd::first_stage<iova, ipa>;

@@ -1,3 +1,4 @@
+#include "architecture.hpp"
 #include "bad_input.hpp"
 #include "number.hpp"
 #include "overloaded.hpp"
@@ -37,7 +38,7 @@ public:
         : out_{out}, decode_{caps, source} {}
 
     template <class Entry>
-    void operator()(vtd::configuration_step<Entry> const& s) {
+    void operator()(stagewalk::configuration_step<Entry> const& s) {
         out_.push_back(decode_(s.entry, s.address));
     }
     template <class Stage>
@@ -85,7 +86,7 @@ struct depth_gauge {
     std::uint64_t span_mask{};
 
     template <class Entry>
-    void operator()(vtd::configuration_step<Entry> const&) {}
+    void operator()(stagewalk::configuration_step<Entry> const&) {}
     template <class Stage>
     void operator()(stagewalk::traced_step<Stage> const& s) {
         std::uint64_t const mask = stagewalk::low_mask(Stage::shift(s.at.level));
@@ -316,7 +317,7 @@ private:
                    vtd::name(f.code),
                    vtd::text(f.code),
                    f.stage,
-                   f.level == stagewalk::no_level ? -1 : f.level + 1,
+                   f.level == stagewalk::no_level ? std::optional<int>{} : f.level + 1,
                    f.at,
                    f.reported,
                    lacks_permission(f.code),
@@ -466,10 +467,20 @@ private:
     iommu iommu_;
 };
 
-} // namespace
+constexpr register_option vtd_register_options[] = {
+    {"RTADDR", "RTADDR_REG, the root table with its mode", true, {}, "--vtd-root"},
+    {"CAP", "CAP_REG", true},
+    {"ECAP", "ECAP_REG", true},
+    {"VER", "VER_REG (default 10)"},
+    {"GSTS", "GSTS_REG (default c0000000: translation is on)", false, 0xc000'0000},
+};
 
 std::unique_ptr<unit> open_vtd_unit(capture const& c, guest_memory& memory, bool range_rules) {
     return std::make_unique<vtd_unit>(c, read_vtd_registers(c), memory, range_rules);
 }
+
+} // namespace
+
+architecture const vtd_architecture{"VT-d", "vtd", vtd_register_options, open_vtd_unit};
 
 } // namespace inspect
