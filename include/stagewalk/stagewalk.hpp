@@ -64,6 +64,7 @@
 #include "smmu/stage_shape.hpp"
 #include "smmu/stream_check.hpp"
 #include "smmu/stream_table.hpp"
+#include "smmu/termination.hpp"
 #include "smmu/translation_table.hpp"
 
 #include "vtd/ats.hpp"

@@ -67,7 +67,7 @@ concept table_memory = updatable_memory<M> && requires(M& m, typename M::address
 };
 
 /// Finds memory page by page: a walk then asks for a word of a 4 KiB aligned page, and no bounds or alignment are left
-/// to check. For stages whose tables are all aligned to 4 KiB.
+/// to check. A table lies within a page, or is whole pages long.
 template <class M>
 concept windowed_memory = memory<M> && requires(M& m, typename M::address page, std::uint64_t word) {
     { m.load_in_page(page, word) }

@@ -26,8 +26,8 @@ struct ats_completion {
     ats_status status{};        ///< The completion status.
     bool read{};                ///< R.
     bool write{};               ///< W.
-    bool execute{};             ///< Exe.
-    bool privileged{};          ///< Priv: the rights are those of privileged requests.
+    bool execute{};             ///< Exe: granted, to a request with a SubstreamID that asked for it.
+    bool privileged{};          ///< Priv, as in the request.
     std::uint64_t address{};    ///< The page's address, if a right is granted; intermediate where the stages are split.
     std::uint64_t lg2_size{12}; ///< The page's size; more than 12 sets S.
 
@@ -53,7 +53,7 @@ template <class Output>
     access const rights = answer->effective.rights();
     c.read = rights.covers(stagewalk::read);
     c.write = rights.covers(stagewalk::write);
-    c.execute = c.read && rights.covers(stagewalk::execute);
+    c.execute = c.read && r.has_pasid() && r.access.covers(stagewalk::execute) && rights.covers(stagewalk::execute);
     c.privileged = r.has_pasid() && r.access.covers(stagewalk::privileged);
     if (!c.read && !c.write) return c; // S = 0, no address
     // Nothing translated is one page of any size: the smallest says least.

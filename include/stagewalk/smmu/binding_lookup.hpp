@@ -18,6 +18,7 @@
 #include "request.hpp"
 #include "stage2_translator.hpp"
 #include "stream_check.hpp"
+#include "termination.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -214,7 +215,10 @@ private:
         auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
             auto const physical = tables.reach(typename guest_tables<M, Trace>::address{at}, read);
             if (!physical) {
-                why = refused_by_stage2(tables.why().why, b.stream, r);
+                why = tables.why().why;
+                why.at = fault_at::context;
+                why.detail &= ~fault_detail::table_read; // no table, a context descriptor
+                why = refused_by_stage2(why, b.stream, r.address, needs(r, b.stream, caps_), caps_, registers_);
                 return false;
             }
             if (load<count()>(physical->value, words)) return true;
@@ -223,21 +227,6 @@ private:
             return false;
         };
         return find_context_with(fetch, b, substreams, low_mask(caps_.intermediate_size()), why, trace);
-    }
-
-    // A fault of stage 2 before a context descriptor: STE.S2S and S2R say what becomes of it, as of others of stage 2.
-    [[nodiscard, gnu::cold, gnu::noinline]] constexpr fault<event>
-    refused_by_stage2(fault<event> why, stream_table_entry const& stream, request const& r) const {
-        access const need = needs(r, stream, caps_);
-        why.at = fault_at::context;
-        why.detail &= ~fault_detail::table_read; // no table, a context descriptor
-        why.detail |= fault_detail::second_stage | (need.covers(privileged) ? fault_detail::privileged : 0) |
-                      (need.covers(execute) ? fault_detail::instruction : 0) | (need.covers(write) ? 0 : fault_detail::reading);
-        if (!is_stage_event(why.code)) return why;
-        bool const stalls = stream.get<"S2S">() != 0;
-        why.reported = stalls || stream.get<"S2R">() != 0;
-        if (stalls) why.detail |= fault_detail::stalled;
-        return why;
     }
 
     // Reads the first words of an entry once, in ascending order. Its address is a multiple of its size: it lies within a page.

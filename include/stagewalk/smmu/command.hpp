@@ -150,7 +150,7 @@ template <class Command>
 [[nodiscard]] constexpr configuration_command invalidate_streams(std::uint32_t source, std::uint64_t lg2_count) {
     auto c = detail::of_type<configuration_command>(command_type::cfgi_ste_range);
     c.set<"SID">(lg2_count > 31 ? 0 : source);
-    c.word[1] = (lg2_count - 1) & 31;
+    c.word[1] = lg2_count > 31 ? 31 : lg2_count == 0 ? 0 : lg2_count - 1;
     return c;
 }
 /// The context descriptor \p pasid of \p source. \p leaf: the level-1 descriptor that leads to it has not changed.
@@ -168,7 +168,8 @@ template <class Command>
     c.set<"SID">(source);
     return c;
 }
-/// The stage-1 translations of \p asid in stream world \p world. In EL2 without E2H there are no ASIDs, and all go.
+/// The stage-1 translations of \p asid, not the global ones, in stream world \p world. In EL2 without E2H there are no ASIDs, and
+/// all go.
 [[nodiscard]] constexpr tlb_command invalidate_asid(stream_world world, std::uint16_t vmid, std::uint16_t asid) {
     if (world == stream_world::el2) return detail::of_type<tlb_command>(command_type::tlbi_el2_all);
     bool const el1 = world == stream_world::el1;
@@ -177,10 +178,11 @@ template <class Command>
     c.set<"ASID">(asid);
     return c;
 }
-/// The stage-1 translations of \p vmid.
-[[nodiscard]] constexpr tlb_command invalidate_stage1(std::uint16_t vmid) {
-    auto c = detail::of_type<tlb_command>(command_type::tlbi_nh_all);
-    c.set<"VMID">(vmid);
+/// The stage-1 translations of \p vmid in stream world \p world, of every ASID and global; in EL2 of all.
+[[nodiscard]] constexpr tlb_command invalidate_stage1(stream_world world, std::uint16_t vmid) {
+    bool const el1 = world == stream_world::el1;
+    auto c = detail::of_type<tlb_command>(el1 ? command_type::tlbi_nh_all : command_type::tlbi_el2_all);
+    c.set<"VMID">(el1 ? vmid : 0);
     return c;
 }
 /// All translations of \p vmid.
@@ -210,12 +212,16 @@ template <class Command>
     return c;
 }
 /// The command \p one, of one address, for \p pages pages from that address on: \p emit is called with as few range commands as
-/// there must be (IHI 0070 4.4.1). For SMMUs with IDR3.RIL. \param one invalidate_address() or invalidate_intermediate(). \param
-/// pages how many, of granule \p g; the range ends within its half. \param g the granule of the tables. \param level the manual's
-/// level of the leaves, 1 to 3, where all are on one; 0: on any. \param emit called as `emit(tlb_command const&)`.
+/// there must be (IHI 0070 4.4.1). For SMMUs with IDR3.RIL.
+/// \param one invalidate_address() or invalidate_intermediate().
+/// \param pages how many, of granule \p g; the range ends within its half.
+/// \param g the granule of the tables.
+/// \param level the manual's level of the leaves, 1 to 3, where all are on one; 0: on any.
+/// \param emit called as `emit(tlb_command const&)`.
 template <class Emit>
 constexpr void for_each_range(tlb_command one, std::uint64_t pages, granule g, std::uint64_t level, Emit&& emit) {
     std::uint64_t at = one.get<"ADDR">();
+    if (g == granule::k16 && level == 1) level = 0; // the hint that is none
     while (pages != 0) {
         std::uint64_t scale = static_cast<std::uint64_t>(std::countr_zero(pages));
         scale = scale < 31 ? scale : 31;
@@ -313,7 +319,9 @@ struct cache_tag {
     std::uint16_t asid{};                  ///< ASID.
     bool global{};                         ///< It belongs to every ASID.
     range<iova> addresses{};               ///< The input addresses that it translates, for stage 2 intermediate ones.
-    std::uint64_t level{};                 ///< Of a translation: the manual's level of its leaf, 1 to 3; 0 for others.
+    /// The manual's level of the leaf, 1 to 3: of stage 1's, also for both stages at once; of stage 2's in `cache::stage2`. 0:
+    /// not known.
+    std::uint64_t level{};
 };
 
 /// Which entries of one cache a command drops.
@@ -361,7 +369,7 @@ struct invalidation {
         bool const everyones = t.global || t.world == stream_world::el2;
         if (s.by_asid && (everyones ? !s.by_address : t.asid != asid)) return false;
         if (s.by_address && !addresses.overlaps(t.addresses)) return false;
-        return !(s.by_address && translation && level != 0 && t.level != level);
+        return !(s.by_address && translation && level != 0 && t.level != 0 && t.level != level);
     }
 };
 
@@ -450,13 +458,14 @@ constexpr void drop_stage1(invalidation& i, tlb_command const& c, cache_scope sc
     return i;
 }
 
-[[nodiscard]] constexpr invalidation stale_by(command_type type, configuration_command const& c) {
+[[nodiscard]] constexpr invalidation stale_by(command_type type, configuration_command const& c, capabilities const& caps) {
     invalidation i;
     cache_scope const streams{.drops = true, .by_source = true};
     cache_scope const one{.drops = true, .by_source = true, .by_pasid = true};
     bool const leaf = c.get<"Leaf">() != 0;
     i.source = static_cast<std::uint32_t>(c.get<"SID">());
-    i.pasid = static_cast<std::uint32_t>(c.get<"SSID">()); // whatever SSV says: drivers leave it clear
+    // Whatever SSV says: drivers leave it clear. Without substreams there is one descriptor.
+    i.pasid = caps.substream_size() == 0 ? 0 : static_cast<std::uint32_t>(c.get<"SSID">());
     switch (type) {
     case command_type::cfgi_ste_range:
         i.source_mask = static_cast<std::uint32_t>(low_mask((c.word[1] & 31) + 1));
@@ -538,7 +547,7 @@ constexpr void drop_stage1(invalidation& i, tlb_command const& c, cache_scope sc
     case command_type::cfgi_ste:
     case command_type::cfgi_ste_range:
     case command_type::cfgi_cd:
-    case command_type::cfgi_cd_all: c.stale = detail::stale_by(c.type, configuration_command{word[0], word[1]}); break;
+    case command_type::cfgi_cd_all: c.stale = detail::stale_by(c.type, configuration_command{word[0], word[1]}, caps); break;
     case command_type::atc_inv: c.stale = detail::stale_by(device_command{word[0], word[1]}); break;
     case command_type::sync:
         if (sync_command{word[0], word[1]}.get<"CS">() == 3) return failure{command_error::illegal};

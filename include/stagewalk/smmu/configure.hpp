@@ -70,6 +70,27 @@ namespace smmu {
     return used;
 }
 
+/// The bits of \p e that may live on in translations after the entry has changed, its configuration included.
+[[nodiscard]] constexpr stream_table_entry translating_bits(stream_table_entry const& e) {
+    using s = stream_table_entry;
+    stream_table_entry bits;
+    if (e.get<"V">() == 0 || (!e.has_stage1() && !e.has_stage2())) return bits;
+    bits = used_bits(e);
+    bits.word[1] &= s::mask<"STRW">() | s::mask<"S2FWB">() | s::mask<"S2HWU">();
+    bits.word[2] &= ~(s::mask<"S2S">() | s::mask<"S2R">());
+    return bits;
+}
+
+/// The same of \p d, in stream world \p world: everything but what becomes of faults.
+[[nodiscard]] constexpr context_descriptor translating_bits(context_descriptor const& d, stream_world world) {
+    using c = context_descriptor;
+    context_descriptor bits;
+    if (d.get<"V">() == 0) return bits;
+    bits = used_bits(d, world);
+    bits.word[0] &= ~(c::mask<"S">() | c::mask<"R">() | c::mask<"A">());
+    return bits;
+}
+
 /// How an entry was changed.
 enum class update_kind : std::uint8_t {
     nothing,  ///< It was so already.
@@ -79,7 +100,7 @@ enum class update_kind : std::uint8_t {
 
 /// The commands that a step owes, in order, two words each. They must have completed before the next step.
 struct owed_commands {
-    std::uint64_t word[3][2]{}; ///< The commands; the last is a CMD_SYNC.
+    std::uint64_t word[4][2]{}; ///< The commands; the last is a CMD_SYNC.
     std::size_t count{};        ///< How many there are.
 
     /// Adds command \p c.
@@ -91,7 +112,9 @@ struct owed_commands {
     }
 };
 
-/// Writes stream table entries and context descriptors of an SMMU.
+/// Writes stream table entries and context descriptors of an SMMU. Translations that a device keeps by itself (EATS) are the
+/// caller's to invalidate, after the owed commands. If the memory refuses a store, what has been stored stays, and every state
+/// that it can stop in is the old entry's, the new one's, or one that is not valid.
 /// \tparam M the memory that holds the tables.
 template <table_memory M>
 class configurator {
@@ -116,12 +139,11 @@ public:
         stream_table_entry old;
         if (auto const read = load(at, old); !read) return failure{read.error()};
         auto const invalidate = [&](owed_commands& owed) { owed.add(invalidate_stream(source, true)); };
-        auto const used = used_bits(old);
         auto const stale = [&](owed_commands& owed) {
             invalidate(owed);
-            if (changes_translations(old, target, used)) owed.add(drop_translations(old));
+            if (differ(old, target, translating_bits(old))) drop(owed, drop_translations(old));
         };
-        return change(at, old, target, used, used_bits(target), invalidate, stale, flush);
+        return change(at, old, target, used_bits(old), used_bits(target), invalidate, stale, flush);
     }
     /// Makes the context descriptor \p pasid of \p source at \p at what \p target says. Nobody else writes it meanwhile.
     /// \param at the address of the descriptor, a multiple of 64, in the space of \p M.
@@ -137,14 +159,13 @@ public:
         if (auto const read = load(at, old); !read) return failure{read.error()};
         auto const invalidate = [&](owed_commands& owed) { owed.add(invalidate_context(source, pasid, true)); };
         stream_world const world = world_of(stream, caps_, registers_);
-        auto const used = used_bits(old, world);
         auto const stale = [&](owed_commands& owed) {
             invalidate(owed);
-            if (changes_translations(old, target, used))
-                owed.add(invalidate_asid(world, static_cast<std::uint16_t>(stream.get<"S2VMID">()),
-                                         static_cast<std::uint16_t>(old.get<"ASID">())));
+            // Not by ASID: global translations belong to every one.
+            if (differ(old, target, translating_bits(old, world)))
+                drop(owed, invalidate_stage1(world, static_cast<std::uint16_t>(stream.get<"S2VMID">())));
         };
-        return change(at, old, target, used, used_bits(target, world), invalidate, stale, flush);
+        return change(at, old, target, used_bits(old, world), used_bits(target, world), invalidate, stale, flush);
     }
 
 private:
@@ -218,19 +239,26 @@ private:
         return true;
     }
 
-    // Whether translations made under the old entry are wrong under the new one.
+    // Whether two entries differ in bits that count.
     template <class Entry>
-    [[nodiscard]] static constexpr bool changes_translations(Entry const& old, Entry const& target, Entry const& used) {
+    [[nodiscard]] static constexpr bool differ(Entry const& a, Entry const& b, Entry const& bits) {
+        std::uint64_t found = 0;
         for (std::size_t w = 0; w < Entry::words; ++w)
-            if (((old.word[w] ^ target.word[w]) & used.word[w]) != 0) return old.template get<"V">() != 0;
-        return false;
+            found |= (a.word[w] ^ b.word[w]) & bits.word[w];
+        return found != 0;
+    }
+    // Translations go when the entry is known to be gone: before, an access could make them again out of the old one.
+    static constexpr void drop(owed_commands& owed, tlb_command const& c) {
+        owed.add(synchronise());
+        owed.add(c);
     }
 
     // What the translations that an entry made are tagged with.
     [[nodiscard]] constexpr tlb_command drop_translations(stream_table_entry const& old) const {
         auto const vmid = static_cast<std::uint16_t>(old.get<"S2VMID">());
-        if (world_of(old, caps_, registers_) != stream_world::el1) return invalidate_asid(stream_world::el2, 0, 0);
-        return caps_.has<"S2P">() ? invalidate_vmid(vmid) : invalidate_stage1(0);
+        stream_world const world = world_of(old, caps_, registers_);
+        if (world != stream_world::el1) return invalidate_stage1(world, 0);
+        return caps_.has<"S2P">() ? invalidate_vmid(vmid) : invalidate_stage1(world, 0);
     }
 
     capabilities caps_;

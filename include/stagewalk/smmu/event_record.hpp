@@ -89,8 +89,10 @@ struct page_request_record : entry<256, field<"TYPE", 7, 0>,            // 24h
 }
 
 /// Whether \p later may be left out because \p earlier says the same (IHI 0070 7.3.1): STE.MEV allows it, or it is a
-/// configuration event whose repetition says nothing. A stalled access is always told. \param earlier a record that software has
-/// not yet seen. \param later the record that is due. \param merges STE.MEV of the stream.
+/// configuration event whose repetition says nothing. A stalled access is always told.
+/// \param earlier a record that software has not yet seen.
+/// \param later the record that is due.
+/// \param merges STE.MEV of the stream.
 [[nodiscard]] constexpr bool may_merge(event_record const& earlier, event_record const& later, bool merges) {
     if (earlier.get<"Stall">() != 0 || later.get<"Stall">() != 0) return false;
     auto const type = static_cast<event>(later.get<"TYPE">());
@@ -114,22 +116,21 @@ enum class event_delivery : std::uint8_t {
 
 /// The registers of the event queue (IHI 0070 6.3.29 to 6.3.31), and what they mean for the next record.
 struct event_queue {
-    std::uint64_t lg2_size{}; ///< EVENTQ_BASE.LOG2SIZE: 2^this records of 32 bytes.
+    std::uint64_t lg2_size{}; ///< EVENTQ_BASE.LOG2SIZE: 2^this records of 32 bytes; more than 19 counts as 19.
     std::uint32_t prod{};     ///< EVENTQ_PROD: index and wrap bit, and OVFLG in bit 31.
     std::uint32_t cons{};     ///< EVENTQ_CONS: index and wrap bit, and OVACKFLG in bit 31.
     bool enabled{};           ///< CR0.EVENTQEN.
     bool failed{};            ///< GERROR.EVENTQ_ABT_ERR is active.
 
     /// Whether it has no room: the indices are equal, the wrap bits are not.
-    [[nodiscard]] constexpr bool is_full() const {
-        return ((prod ^ cons) & low_mask(lg2_size + 1)) == std::uint64_t{1} << lg2_size;
-    }
+    [[nodiscard]] constexpr bool is_full() const { return ((prod ^ cons) & low_mask(bits() + 1)) == std::uint64_t{1} << bits(); }
     /// Whether a loss is not acknowledged yet.
     [[nodiscard]] constexpr bool has_overflowed() const { return ((prod ^ cons) >> 31) != 0; }
     /// Where in the queue the next record goes, in bytes.
-    [[nodiscard]] constexpr std::uint64_t next() const { return (prod & low_mask(lg2_size)) * sizeof(event_record); }
+    [[nodiscard]] constexpr std::uint64_t next() const { return (prod & low_mask(bits())) * sizeof(event_record); }
 
-    /// Takes account of record \p e: after `written` the caller stores it at next() as it was before the call.
+    /// Takes account of record \p e. After `written` the caller stores it where next() said before the call, and only then shows
+    /// the new `prod` to software.
     constexpr event_delivery take(event_record const& e) {
         bool const stalled = e.get<"Stall">() != 0;
         if (!enabled || failed) return stalled ? event_delivery::waits : event_delivery::ignored;
@@ -138,10 +139,13 @@ struct event_queue {
             if (!has_overflowed()) prod ^= std::uint32_t{1} << 31;
             return event_delivery::dropped;
         }
-        std::uint64_t const index = (prod + 1) & low_mask(lg2_size + 1);
+        std::uint64_t const index = (prod + 1) & low_mask(bits() + 1);
         prod = static_cast<std::uint32_t>((prod & (std::uint64_t{1} << 31)) | index);
         return event_delivery::written;
     }
+
+private:
+    [[nodiscard]] constexpr std::uint64_t bits() const { return lg2_size < 19 ? lg2_size : 19; }
 };
 
 } // namespace smmu

@@ -28,16 +28,19 @@ namespace smmu {
 
 /// What a guest's stream table entry becomes.
 struct nested_stream {
-    stream_table_entry entry{};                         ///< For the hardware.
-    std::uint64_t dropped[stream_table_entry::words]{}; ///< Bits that the guest had set though they are the host's.
+    stream_table_entry entry{}; ///< For the hardware.
+    std::uint64_t
+        dropped[stream_table_entry::words]{}; ///< Bits that the guest had set though they are the host's; an SHCFG of 1 is usual.
 };
 
-/// The entry for the hardware when a guest wants \p guest, and the host wants stage 2 as in \p host.
-/// A guest's abort stays one; its bypass becomes the host's stage 2; its stage 1 is nested over it. Bits that its configuration
-/// does not use are cleared, and so are those that it must not set, which are told: two entries that mean the same become the
-/// same. \param guest the entry in the guest's table, each word read once. \param guest_caps the capabilities that the guest was
-/// shown: it has stage 1 alone. \param host an entry with stage 2 alone, of with_stage2(). \param rules the open points. \return
-/// the entry, or why the guest's is illegal: its own C_BAD_STE.
+/// The entry for the hardware when a guest wants \p guest, and the host wants stage 2 as in \p host. A guest's abort stays one;
+/// its bypass becomes the host's stage 2; its stage 1 is nested over it. Bits that its configuration does not use are cleared,
+/// and so are those that it must not set, which are told: two entries that mean the same become the same.
+/// \param guest the entry in the guest's table, each word read once.
+/// \param guest_caps the capabilities that the guest was shown: it has stage 1 alone.
+/// \param host an entry with stage 2 alone, of with_stage2().
+/// \param rules the open points.
+/// \return the entry, or why the guest's is illegal: its own C_BAD_STE.
 [[nodiscard]] constexpr outcome<nested_stream, stream_entry_error>
 nest(stream_table_entry const& guest, capabilities const& guest_caps, stream_table_entry const& host, policy const& rules = {}) {
     if (auto const bad = check(guest, guest_caps, rules); bad != stream_entry_error::none) return failure{bad};

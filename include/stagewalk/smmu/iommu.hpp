@@ -21,6 +21,7 @@
 #include "policy.hpp"
 #include "request.hpp"
 #include "stage2_translator.hpp"
+#include "termination.hpp"
 
 #include <cstdint>
 #include <type_traits>
@@ -70,8 +71,7 @@ public:
     [[nodiscard]] constexpr answer translate(request const& r, Trace&& trace) const noexcept {
         if (registers().cr0.template get<"SMMUEN">() == 0) [[unlikely]]
             return while_off(r);
-        // Unless they are to be checked, translated requests pass without a look at anything.
-        if (r.type == request_type::translated && registers().cr0.template get<"ATSCHK">() == 0) [[unlikely]]
+        if (r.type == request_type::translated && passes_unchecked(r)) [[unlikely]]
             return bypassed(r.address, r.memory);
         binding b;
         fault_type why;
@@ -80,8 +80,10 @@ public:
         // A translation request asks which rights there are, and no event tells of what it does not find (IHI 0070 3.9.1).
         access const need = needs(r, b.stream, caps()) | (r.type == request_type::translation ? inquiring : none);
         if (!b.uses_stage1) {
-            // What passes stage 1 must be an intermediate address, or a physical one where there is no stage 2 to pass.
-            bool const alone = b.stream.configuration() == stream_configuration::bypass;
+            // What passes stage 1 by must be an intermediate address; what passes everything by, or has been translated whole, a
+            // physical one.
+            bool const alone = b.stream.configuration() == stream_configuration::bypass ||
+                               (r.type == request_type::translated && !b.uses_stage2);
             if (r.address.value > low_mask(alone ? caps().output_size() : caps().intermediate_size())) [[unlikely]]
                 return too_wide(r.address, need);
             if (!b.uses_stage2) return bypass(r, b.stream);
@@ -104,14 +106,15 @@ public:
         return b;
     }
 
-    /// Calls \p visit with half \p h of the stage 1 of \p b, of whatever granule, and returns what it returns. Its tables are in
-    /// the space of the unit, or nested in the intermediate space: then \p Output says so.
+    /// Calls \p visit with half \p h of the stage 1 of \p b, of whatever granule, and returns what it returns. Of a binding that
+    /// uses stage 1, and a half that has_tables(). Its tables are in the space of the unit, or nested in the intermediate space:
+    /// then \p Output says so.
     template <class Output = output, class Visitor>
     constexpr auto with_stage1(binding const& b, half h, Visitor&& visit) const {
         return with_granule(b.context.granule_of(h),
                             [&](auto g) { return visit(stage1_of<g(), Output>(b, h, caps(), rules())); });
     }
-    /// Calls \p visit with the stage 2 of \p b, of whatever granule, and returns what it returns.
+    /// Calls \p visit with the stage 2 of \p b, of whatever granule, and returns what it returns. Of a binding that uses stage 2.
     template <class Visitor>
     constexpr auto with_stage2(binding const& b, Visitor&& visit) const {
         return with_granule(b.stream.stage2_granule(), [&](auto g) { return visit(stage2_of<g(), output>(b, caps(), rules())); });
@@ -122,7 +125,13 @@ private:
 
     // --- without tables ----------------------------------------------------------------------------------------------
 
-    // An SMMU that is off: no event, whatever happens (IHI 0070 6.3.14).
+    // Unless translated requests are to be checked, they pass without a look at anything, if there can be any.
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr bool passes_unchecked(request const& r) const noexcept {
+        return caps().template has<"ATS">() && registers().cr0.template get<"ATSCHK">() == 0 &&
+               r.address.value <= low_mask(caps().output_size());
+    }
+
+    // An SMMU that is off: no event tells of an ordinary request, whatever happens (IHI 0070 6.3.14).
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr answer while_off(request const& r) const noexcept {
         auto const& global = registers().gbpa;
         if (r.type != request_type::ordinary) {
@@ -186,7 +195,7 @@ private:
     [[nodiscard, gnu::always_inline]] constexpr answer finish(binding const& b, half h, input at, access need,
                                                               Outcome walked) const noexcept {
         if (!walked) [[unlikely]]
-            return failure{stage_fault(outer_fault(walked.error()), b.context, at, need)};
+            return failure{refused_by_stage1(outer_fault(walked.error()), b.context, at, need, caps(), registers())};
         return translation<output>{walked->output, to_attributes(walked->effective.rights(), memory_of(b, h, walked->effective)),
                                    walked->lg2_size, passage::walked};
     }
@@ -306,7 +315,7 @@ private:
         f.code = event::f_translation;
         f.stage = fault_stage::first;
         f.at = fault_at::input;
-        return failure{stage_fault(f, b.context, at, need)};
+        return failure{refused_by_stage1(f, b.context, at, need, caps(), registers())};
     }
     // What passes stage 1 by is wider than what it may become. It is recorded, whatever else says no.
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr failure<fault_type> too_wide(input at, access need) const {
@@ -315,41 +324,16 @@ private:
         f.stage = fault_stage::first;
         f.at = fault_at::input;
         f.input = at.value;
-        f.detail = flags_of(f, need);
+        f.detail = flags_of(f, need, caps());
         f.reported = !need.covers(inquiring);
         return failure{f};
-    }
-    // A fault of stage 1 itself: CD.S, R and A say what becomes of it.
-    [[nodiscard, gnu::cold, gnu::noinline]] constexpr fault_type stage_fault(fault_type f, context_descriptor const& context,
-                                                                             input at, access need) const {
-        f.input = at.value;
-        f.detail |= flags_of(f, need);
-        if (need.covers(inquiring)) f.reported = is_told(f.code);
-        if (!is_stage_event(f.code) || !f.reported) return f;
-        bool const stalls = context.get<"S">() != 0;
-        f.reported = stalls || context.get<"R">() != 0;
-        if (stalls) f.detail |= fault_detail::stalled;
-        if (!stalls && context.get<"A">() == 0) f.detail |= fault_detail::reads_zero;
-        return f;
-    }
-    // A fault of stage 2: STE.S2S and S2R say what becomes of it.
-    [[nodiscard]] constexpr fault_type refused_by_stage2(fault_type f, stream_table_entry const& stream, input at,
-                                                         access need) const {
-        f.input = at.value;
-        f.detail |= flags_of(f, need);
-        if (need.covers(inquiring)) f.reported = is_told(f.code);
-        if (!is_stage_event(f.code) || !f.reported) return f;
-        bool const stalls = stream.get<"S2S">() != 0;
-        f.reported = stalls || stream.get<"S2R">() != 0;
-        if (stalls) f.detail |= fault_detail::stalled;
-        return f;
     }
     // A fault of stage 2 that found the input's own intermediate address wanting.
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr fault_type second_stage_fault(fault_type f, binding const& b, input at,
                                                                                     middle between, access need) const {
         f.at = fault_at::input;
         f.intermediate = between.value;
-        return refused_by_stage2(f, b.stream, at, need);
+        return refused_by_stage2(f, b.stream, at, need, caps(), registers());
     }
     // A fault of stage 1 whose tables are behind stage 2: its own, or what stood before a table. A table that did not keep still
     // aborts: `last` is what its memory said of it.
@@ -358,13 +342,13 @@ private:
                                                                                  input at, access need) const {
         if (f.by != nested_by::outer) return nested_refusal(f.inner, f.outer.level, b, at, need);
         if (f.outer.code == event::f_walk_eabt) return nested_refusal(last, f.outer.level, b, at, need);
-        return stage_fault(f.outer, b.context, at, need);
+        return refused_by_stage1(f.outer, b.context, at, need, caps(), registers());
     }
     // What stood before a stage-1 table: stage 2, or memory itself that does not give or take the descriptor of `level`.
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr fault_type nested_refusal(fault_type f, std::uint8_t level,
                                                                                 binding const& b, input at, access need) const {
         if (f.stage == fault_stage::first) f.level = level;
-        return refused_by_stage2(f, b.stream, at, need);
+        return refused_by_stage2(f, b.stream, at, need, caps(), registers());
     }
     // A fault of the configuration, or of stage 2 before a context descriptor.
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr fault_type configuration_fault(fault_type f, request const& r) const {
@@ -372,26 +356,9 @@ private:
         if (f.code == event::f_transl_forbidden) f.detail = r.access.covers(write) ? 0 : fault_detail::reading;
         if (r.type == request_type::translation) {
             f.detail &= ~fault_detail::stalled;
-            f.reported = f.reported && is_told(f.code);
+            f.reported = f.reported && is_told_of_translation(f.code, caps(), registers());
         }
         return f;
-    }
-    // Of translation requests only those that must not be are told, and what is broken where CR2 says so; never what a stage does
-    // not grant (IHI 0070 3.9.1).
-    [[nodiscard]] constexpr bool is_told(event e) const {
-        return e == event::f_bad_ats_treq ||
-               (!is_stage_event(e) && caps().template has<"ATSRECERR">() && registers().cr2.template get<"REC_CFG_ATS">() != 0);
-    }
-
-    // The flags of an event record that the access and the place of the fault give.
-    [[nodiscard]] constexpr std::uint64_t flags_of(fault_type const& f, access need) const {
-        bool const second = f.stage == fault_stage::second;
-        std::uint64_t const place = !second && f.code != event::f_walk_eabt ? 2 : static_cast<std::uint64_t>(f.at);
-        bool const missing_read =
-            f.code == event::f_permission && place == 2 && (f.detail & read.bits) != 0 && caps().minor_version() >= 1;
-        bool const reads = !need.covers(write) || (need.covers(read) && missing_read);
-        return (need.covers(privileged) ? fault_detail::privileged : 0) | (need.covers(execute) ? fault_detail::instruction : 0) |
-               (reads ? fault_detail::reading : 0) | (second ? fault_detail::second_stage : 0) | place << fault_detail::class_at;
     }
 
     binding_lookup<M> lookup_;

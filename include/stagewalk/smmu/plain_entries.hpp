@@ -40,7 +40,9 @@ public:
     /// Whether \p e is plainly legal, and does not abort. Its first four words count.
     [[nodiscard, gnu::always_inline]] constexpr bool allows(stream_table_entry const& e) const {
         by_configuration const& look = stream_[e.get<"Config">()];
-        std::uint64_t const bad = ((e.word[0] ^ 1) & look.bad[0]) | (e.word[1] & look.bad[1]) |
+        // Valid, and none of the configurations that abort.
+        constexpr std::uint64_t valid_and_on = 1 | 8;
+        std::uint64_t const bad = ((e.word[0] ^ valid_and_on) & look.bad[0]) | (e.word[1] & look.bad[1]) |
                                   ((e.word[2] ^ stage2_want_) & look.bad[2]) | (e.word[3] & look.bad[3]);
         if (bad != 0 || (look.stage1 && e.get<"S1CDMax">() > most_substreams_)) return false;
         return !look.stage2 || ((stage2_sizes_[e.get<"S2TG">() * 4 + e.get<"S2SL0">()] >> e.get<"S2T0SZ">() & 1) != 0 &&
@@ -65,7 +67,7 @@ private:
     struct by_configuration {
         std::uint64_t bad[4]{~std::uint64_t{0}, ~std::uint64_t{0}, ~std::uint64_t{0}, ~std::uint64_t{0}};
         bool stage1{};
-        bool stage2{};
+        bool stage2{true}; // and sizes: an entry that aborts has all the right bits, and no size is legal that is 0
     };
 
     constexpr void prepare_sizes(capabilities const& caps) {
@@ -102,7 +104,7 @@ private:
             if ((look.stage1 && !caps.has<"S1P">()) || (look.stage2 && !caps.has<"S2P">())) continue;
             std::uint64_t const reach = look.stage2 ? caps.intermediate_size() : caps.output_size();
             bool const tagged = c != 4 && caps.has<"S2P">() && !caps.has<"VMID16">();
-            look.bad[0] = s::mask<"V">() | (look.stage1 ? s::mask<"S1ContextPtr">() & ~low_mask(reach) : 0) |
+            look.bad[0] = s::mask<"V">() | 8 | (look.stage1 ? s::mask<"S1ContextPtr">() & ~low_mask(reach) : 0) |
                           (look.stage1 && !caps.has<"CD2L">() ? s::mask<"S1Fmt">() : 0);
             look.bad[1] = (caps.has<"ATS">() && c != 4 ? s::mask<"EATS">() : 0) | (look.stage1 ? s::mask<"STRW">() : 0) |
                           (look.stage1 && model != 0 ? s::mask<"S1STALLD">() : 0);

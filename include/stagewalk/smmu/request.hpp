@@ -28,9 +28,10 @@ struct request {
     iova address{};         ///< The address of the first byte, all 64 bits of it.
     /// read, write or read_write (an atomic operation); execute: an instruction is read (InD); privileged (PnU).
     stagewalk::access access{read};
-    std::uint32_t pasid{no_pasid};             ///< The SubstreamID, 20 bits, or no_pasid.
-    memory_attributes memory{};                ///< The memory type that it comes with. It counts where stage 1 is off.
-    request_type type{request_type::ordinary}; ///< Its kind. A translation request has access read, with no-write, or read_write.
+    std::uint32_t pasid{no_pasid}; ///< The SubstreamID, 20 bits, or no_pasid.
+    memory_attributes memory{};    ///< The memory type that it comes with. It counts where stage 1 is off.
+    request_type type{
+        request_type::ordinary}; ///< Its kind. A translation request has access read_write, or read if it sets no-write.
 
     /// Whether it carries a SubstreamID.
     [[nodiscard]] constexpr bool has_pasid() const { return pasid != no_pasid; }

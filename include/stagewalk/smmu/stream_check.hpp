@@ -73,9 +73,10 @@ enum class stream_entry_error : std::uint16_t {
 
 /// What a stream lets its device do by ATS, its EATS field as it takes effect.
 enum class ats_mode : std::uint64_t {
-    off = 0,   ///< Nothing.
-    full = 1,  ///< It keeps physical addresses.
-    split = 2, ///< It keeps intermediate addresses, which pass stage 2 when they are used.
+    off = 0,  ///< Nothing.
+    full = 1, ///< It keeps physical addresses.
+    split =
+        2, ///< It keeps intermediate addresses, which pass stage 2 when they are used; only where CR0.ATSCHK has them checked.
 };
 
 /// The ATS mode of legal entry \p e (IHI 0070 5.2, EATS). There is no device permission table: EATS = 3 is off.

@@ -56,7 +56,10 @@ public:
           range_want_{shape.upper ? range_mask_ : 0}, input_mask_{low_mask(shape.input_size)},
           in_place_{narrow_address | (shape.wide && G != granule::k64 ? bit_mask(49, 48) : 0)},
           moved_{shape.wide ? moved_bits : 0}, beyond_{~low_mask(shape.output_size) & low_mask(56)} {
-        std::uint64_t const root_bits = shape.input_size - shift(top_);
+        // No shape, however wrong, may lead a walk out of these arrays.
+        if (top_ >= levels_max) top_ = levels_max - 1;
+        std::uint64_t const wanted = shape.input_size > shift(top_) ? shape.input_size - shift(top_) : 0;
+        std::uint64_t const root_bits = wanted < stride + 4 ? wanted : stride + 4;
         std::uint64_t const lg2_root = root_bits + 3 > shape.lg2_least ? root_bits + 3 : shape.lg2_least;
         root_ = Output{shape.root & ~low_mask(lg2_root)};
         for (std::uint64_t level = 0; level < levels_max; ++level)
