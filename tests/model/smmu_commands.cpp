@@ -62,6 +62,7 @@ struct pool {
         if (random.one_in(8)) u.idr0 = random() & 0xffff'ffff;
         u.idr3 = random.one_in(4) ? random() & 0xffff'ffff : 0x400;
         u.idr5 = random() & 0xffff'ffff;
+        if (random.one_in(4)) u.idr1 = 0;
         u.cr0 = random.one_in(2) ? 1 : random() & 0xffff'ffff;
         return u;
     }
@@ -118,7 +119,7 @@ struct pool {
 
 sw::smmu::capabilities caps_of(model::unit const& u) {
     auto const low = [](std::uint64_t r) { return static_cast<std::uint32_t>(r); };
-    return {low(u.idr0), 0x510, low(u.idr3), low(u.idr5), 2};
+    return {low(u.idr0), low(u.idr1), low(u.idr3), low(u.idr5), 2};
 }
 sw::smmu::control registers_of(model::unit const& u) { return {0, 0, static_cast<std::uint32_t>(u.cr0)}; }
 

@@ -1038,7 +1038,9 @@ inline answer translate(unit const& u, ask const& incoming, memory const& m) {
         f.rnw = !incoming.write;
         return f;
     }
-    if (on && incoming.kind == translated && !checked) return leave(bypass(address), from_mair(incoming.type, incoming.sh));
+    // Unchecked it passes, if there is ATS at all and such an address.
+    if (on && incoming.kind == translated && !checked && bit(u.idr0, 10) && !beyond(address, oas(u)))
+        return leave(bypass(address), from_mair(incoming.type, incoming.sh));
     if (!on) {
         if (bit(u.gbpa, 20) || beyond(address, oas(u))) return f;
         return leave(bypass(address), incoming_memory(u, incoming, u.gbpa, u.gbpa >> 4, u.gbpa >> 12));
@@ -1131,7 +1133,7 @@ inline answer translate(unit const& u, ask const& incoming, memory const& m) {
     }
 
     // Without the first stage. These terminate and are recorded, whatever the bits S and R say.
-    if (!one_on && beyond(address, config == 4 ? oas(u) : ias(u))) {
+    if (!one_on && beyond(address, config == 4 || (incoming.kind == translated && full) ? oas(u) : ias(u))) {
         f = refuse(1, f_addr_size, at_in);
         f.recorded = true;
         return fails(f);
@@ -1199,7 +1201,7 @@ inline completion complete(ask const& q, answer const& a) {
     }
     c.r = a.r;
     c.w = a.w;
-    c.x = a.x && a.r;
+    c.x = a.x && a.r && q.execute && q.has_substream; // only to whom asks for it, with a PASID
     c.privileged = q.privileged && q.has_substream;
     if (!c.r && !c.w) return c;
     if (!a.bypassed) c.lg2 = a.lg2;

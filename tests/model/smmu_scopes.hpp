@@ -8,6 +8,7 @@ namespace smmu_scopes {
 
 struct unit {
     std::uint64_t idr0 = 0;
+    std::uint64_t idr1 = 0x500; // SubstreamIDs of 20 bits
     std::uint64_t idr3 = 0;
     std::uint64_t idr5 = 0;
     std::uint64_t cr0 = 0;
@@ -32,7 +33,7 @@ struct item {
     bool global = false;
     std::uint64_t first = 0; // the addresses that it translates
     std::uint64_t last = 0;
-    std::uint64_t level = 0; // the manual's level of the leaf
+    std::uint64_t level = 0; // the manual's level of the leaf, 0: not known
 };
 
 enum place { stream_directory, stream, context_directory, context, stage1, stage2, stage1_tables, stage2_tables, device, places };
@@ -132,7 +133,7 @@ inline bool same_pages(unit const& u, words const& w, item const& i) {
 inline bool same_level(unit const& u, words const& w, item const& i) {
     std::uint64_t const ttl = is_range(u, w) ? bits(w, 73, 72) : 0;
     bool const is_any = ttl == 0 || (ttl == 1 && bits(w, 75, 74) == 2 && !has_ds(u));
-    return is_any || ttl == i.level;
+    return is_any || i.level == 0 || ttl == i.level; // 0: not known
 }
 inline bool is_leaf(words const& w) { return bits(w, 64, 64) == 1; }
 
@@ -160,10 +161,11 @@ inline bool cfgi_ste_range(words const& w, place where, item const& i) {
     default: return false;
     }
 }
-inline bool cfgi_cd(words const& w, place where, item const& i) {
+inline bool cfgi_cd(unit const& u, words const& w, place where, item const& i) {
+    std::uint64_t const index = bits(&u.idr1, 10, 6) == 0 ? 0 : bits(w, 31, 12);
     switch (where) {
-    case context: return same_source(w, i) && bits(w, 31, 12) == i.pasid;
-    case context_directory: return !is_leaf(w) && same_source(w, i) && meet(bits(w, 31, 12), 0, i.pasid, i.covered);
+    case context: return same_source(w, i) && index == i.pasid;
+    case context_directory: return !is_leaf(w) && same_source(w, i) && meet(index, 0, i.pasid, i.covered);
     default: return false;
     }
 }
@@ -220,7 +222,7 @@ inline bool drops(unit const& u, words const& w, place where, item const& i) {
     switch (bits(w, 7, 0)) {
     case 0x03: return cfgi_ste(w, where, i);
     case 0x04: return cfgi_ste_range(w, where, i);
-    case 0x05: return cfgi_cd(w, where, i);
+    case 0x05: return cfgi_cd(u, w, where, i);
     case 0x06: return cfgi_cd_all(w, where, i);
     case 0x10: return nh_all(u, w, where, i);
     case 0x11: return nh_asid(u, w, where, i);

@@ -1,7 +1,7 @@
 // Writing stream table entries and context descriptors: after every single store an SMMU that reads them, in one go or word by
 // word and with what it kept since the last invalidation, sees the old entry or the new one, or in a breaking change an invalid
 // one. And the commands owed after each step.
-#include "model/smmu_scopes.hpp"
+#include "model/random_bits.hpp"
 #include "smmu_unit.hpp"
 
 #include <stagewalk/smmu/configure.hpp>
@@ -30,6 +30,7 @@ struct stored_memory : watched_memory<pa> {
         if (stores_left == 0) return failure{memory_error::outside};
         --stores_left;
         log += 's';
+        stores.emplace_back(a.value, value);
         CHECK(a.value % 8 == 0);
         (*this)[a.value] = value;
         if (look) look(a.value, value);
@@ -41,6 +42,7 @@ struct stored_memory : watched_memory<pa> {
     }
 
     std::string log;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> stores;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> published;
     std::function<void(std::uint64_t, std::uint64_t)> look{};
     unsigned stores_left{1000};
@@ -92,6 +94,7 @@ struct world {
         memory[up + root + 0x1240] = (root + 0x2000) | 3;
         memory[up + root + 0x2d10] = (root + 0x3000) | 3;
         memory[up + root + 0x3b38] = 0x0060'0000'0000'0f47 | page;
+        memory[up + root + 0x3b40] = 0x0060'0050'0000'0f47; // stage 2 has nothing there
     }
     void upper_chain(std::uint64_t up, std::uint64_t root, std::uint64_t page) {
         memory[up + root + 0x800] = (root + 0x1000) | 3;
@@ -144,9 +147,12 @@ struct world {
             say(smmu_unit::ask_at(upper_at, a));
         }
         say(smmu_unit::ask_at(0x1234'5000));
+        say(smmu_unit::ask_at(smmu_unit::first_at + 0x1000));
         for (std::uint32_t substream = 0; substream < 4; ++substream) {
             smmu::request r = smmu_unit::ask_at(smmu_unit::first_at);
             r.pasid = substream;
+            say(r);
+            r.address = iova{upper_at};
             say(r);
         }
         smmu::request r = smmu_unit::ask_at(smmu_unit::first_at);
@@ -180,18 +186,19 @@ entry_words counting_stream(entry_words const& e) {
     }
     if ((config & 2) != 0) {
         out[1] |= e[1] & 0x0200'0f00; // S2HWU S2FWB
-        out[2] |= e[2] & 0xffff'ffff'0000'0000;
+        out[2] = e[2];                // IMPDEF too
         out[3] |= e[3] & 0x60ff'ffff'ffff'ffff;
+        constexpr std::uint64_t upper[] = {0xffff'c0ff'ffff'ffff, 0x00ff'ffff'ffff'ffff, 0x60ff'ffff'ffff'fff7, every_bit};
         for (std::size_t w = 4; w < 8; ++w)
-            out[w] = e[w];
+            out[w] = e[w] & upper[w - 4];
     }
     return out;
 }
 // Of a context descriptor; `one_half`: the EL2 stream world.
 entry_words counting_context(entry_words e, bool one_half) {
     if ((e[0] >> 31 & 1) == 0) return {};
-    constexpr entry_words fields{every_bit,           0xfcff'ffff'ffff'ffff, 0xfcff'ffff'ffff'ffff, every_bit, every_bit,
-                                 0x00ff'ffff'ffff'ffff, 0xffff'ffff'ffff,      0xffff'ffff'ffff};
+    constexpr entry_words fields{every_bit, 0xfcff'ffff'ffff'ffff, 0xfcff'ffff'ffff'ffff, every_bit,
+                                 every_bit, 0x00ff'ffff'ffff'ffff, 0xffff'ffff'ffff,      0xffff'ffff'ffff};
     for (std::size_t w = 0; w < 8; ++w)
         e[w] &= fields[w];
     if ((e[0] >> 14 & 1) != 0 && !one_half) { // EPD0
@@ -233,6 +240,7 @@ public:
         w_.put(at_, old);
         w_.memory.forget();
         w_.memory.log.clear();
+        w_.memory.stores.clear();
         w_.memory.published.clear();
         w_.memory.stores_left = stores;
         for (std::size_t i = 0; i < 8; ++i)
@@ -391,7 +399,7 @@ constexpr char const* stream_changes[] = {
     "hhhhhb.hhhhhbbbbbbb", // stage 1, VMID 21h
     "hhhhhbh.hbbbbbbbbbb", // stage 1, pointer
     "hhhhhbhh.bbbbbbbbbb", // stage 1, CDMax
-    "hhhhhbhbb.bbhhbbhhb", // stage 1, VMID 17h
+    "hhhhhbhbb.bbhhbbhhh", // stage 1, VMID 17h
     "hhhhhbhbbb.hbbbbbbb", // stage 1, EL2
     "hhhhhbhbbbh.bbbbbbb", // stage 1, ATS
     "hhhhhbbbbhbb.hhbhhb", // stage 2
@@ -399,7 +407,7 @@ constexpr char const* stream_changes[] = {
     "hhhhhbbbbbbbhb.hbbb", // stage 2, VMID
     "hhhhhbbbbbbbbhh.bbb", // stage 2, VMID and table
     "hhhhhbbbbhbbhbbb.hh", // nested
-    "hhhhhbbbbbbbhbbbh.b", // nested, pointer
+    "hhhhhbbbbhbbhbbbh.b", // nested, pointer
     "hhhhhbbbbhbbbbbbhb.", // nested, not recorded
 };
 
@@ -414,18 +422,38 @@ command_words stale_translations(entry_words const& old, bool has_stage2 = true)
     return {0x28 | (old[2] & 0xffff) << 32, 0};                              // S12_VMALL
 }
 
-// A step says CFGI, perhaps TLBI, SYNC; TLBI with the first visible step of an entry that was valid.
-void check_owed(outcome_of_change const& c, bool was_valid, command_words const& configuration,
+// A step says CFGI, SYNC. The first visible one of a change that translations may hold says TLBI, SYNC too: after the SYNC, for
+// an entry that is still cached could make them again.
+void check_owed(outcome_of_change const& c, bool owes_translations, command_words const& configuration,
                 command_words const& translations) {
+    std::vector<command_words> const plain{configuration, sync};
+    std::vector<command_words> const both{configuration, sync, translations, sync};
     bool changed = false;
     for (step const& s : c.steps) {
         bool const first = s.visible && !changed;
         changed = changed || s.visible;
-        if (first && was_valid)
-            CHECK(s.owed == std::vector<command_words>{configuration, translations, sync});
-        else
-            CHECK(s.owed == std::vector<command_words>{configuration, sync});
+        CHECK(s.owed == (first && owes_translations ? both : plain));
     }
+}
+
+// What translations may hold of an entry: S2.7 and S3.7 of docs/coverage.md, and where they come from.
+entry_words held_of_stream(entry_words const& e) {
+    if ((e[0] & 1) == 0 || (e[0] >> 1 & 7) <= 4) return {};
+    entry_words held = counting_stream(e);
+    held[1] &= 0xc200'0f00;               // STRW S2FWB S2HWU
+    held[2] &= ~(std::uint64_t{3} << 57); // S2S S2R
+    return held;
+}
+bool stream_owes(entry_words const& old, entry_words const& target) {
+    return held_of_stream(old) != entry_words{} && held_of_stream(old) != held_of_stream(target);
+}
+bool context_owes(entry_words const& old, entry_words const& target, bool one_half = false) {
+    auto const held = [&](entry_words const& e) {
+        entry_words h = counting_context(e, one_half);
+        h[0] &= ~(std::uint64_t{7} << 44); // S R A
+        return h;
+    };
+    return (old[0] >> 31 & 1) != 0 && held(old) != held(target);
 }
 
 // Each step: stores, one publication of the whole entry, then the commands.
@@ -446,7 +474,7 @@ void check_log(stored_memory const& m, std::uint64_t at) {
 std::string pair_of(named const& old, named const& target) { return std::string{old.name} + " -> " + target.name; }
 
 template <class Set>
-void try_pair(adversary& a, world& w, std::uint64_t at, named const& old, named const& target, char expected, bool was_valid,
+void try_pair(adversary& a, world& w, std::uint64_t at, named const& old, named const& target, char expected, bool owes,
               command_words const& configuration, command_words const& translations, Set&& set) {
     INFO(pair_of(old, target));
     auto const c = a.change(old.e, target.e, set);
@@ -465,7 +493,7 @@ void try_pair(adversary& a, world& w, std::uint64_t at, named const& old, named 
         CHECK_FALSE(a.saw_invalid());
     }
     check_log(w.memory, at);
-    check_owed(c, was_valid, configuration, translations);
+    check_owed(c, owes, configuration, translations);
 }
 
 auto set_stream(entry_words const& target) {
@@ -485,7 +513,7 @@ TEST_CASE("SMMU configure: after every store of every change of a stream, hardwa
     for (std::size_t from = 0; from < all.size(); ++from) {
         behaviours.insert(a.behaviour_of(all[from].e));
         for (std::size_t to = 0; to < all.size(); ++to)
-            try_pair(a, w, at, all[from], all[to], stream_changes[from][to], (all[from].e[0] & 1) != 0, stale_stream,
+            try_pair(a, w, at, all[from], all[to], stream_changes[from][to], stream_owes(all[from].e, all[to].e), stale_stream,
                      stale_translations(all[from].e), set_stream(all[to].e));
     }
     CHECK(a.looks() > 1500);
@@ -513,6 +541,36 @@ TEST_CASE("SMMU configure: the mixtures of word by word reading are what would t
     CHECK(seen.size() > 2);
 }
 
+TEST_CASE("SMMU configure: store by store, an entry that comes, one that goes, one that changes at once, and one that breaks") {
+    world w;
+    std::uint64_t const at = smmu_unit::ste_at;
+    adversary a{w, at, counting_stream};
+    using stores = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+    entry_words const stage1{0x9200'000b, d1, 0x21};
+    // What nobody looks at yet, then the word with V, once.
+    a.change({}, stage1, set_stream(stage1));
+    CHECK(w.memory.stores == stores{{at + 8, d1}, {at + 16, 0x21}, {at, 0x9200'000b}});
+    CHECK(w.memory.log == "sspfspf");
+    a.change(stage1, {}, set_stream({}));
+    CHECK(w.memory.stores == stores{{at, 0}, {at + 8, 0}, {at + 16, 0}});
+    CHECK(w.memory.log == "spfsspf");
+    entry_words const other{0x9200'100b, d1, 0x21};
+    a.change(stage1, other, set_stream(other));
+    CHECK(w.memory.stores == stores{{at, 0x9200'100b}});
+    CHECK(w.memory.log == "spf");
+    entry_words const stage2{0xd, incoming, d2, 0xa000'2000};
+    entry_words const second{0xd, incoming, d2 + 1, 0xb000'2000};
+    a.change(stage2, second, set_stream(second));
+    CHECK(w.memory.stores == stores{{at, 0xc}, {at + 16, d2 + 1}, {at + 24, 0xb000'2000}, {at, 0xd}});
+    CHECK(w.memory.log == "spfsspfspf");
+    // Stage 1 of the same VMID comes over stage 2 in one store, and goes.
+    entry_words const nested{0x9200'000f, d1, d2, 0xa000'2000};
+    a.change(stage2, nested, set_stream(nested));
+    CHECK(w.memory.stores == stores{{at + 8, d1}, {at, 0x9200'000f}});
+    a.change(nested, stage2, set_stream(stage2));
+    CHECK(w.memory.stores == stores{{at, 0xd}, {at + 8, incoming}});
+}
+
 TEST_CASE("SMMU configure: SMMUs without stage 2 or EL2 drop what their translations are tagged with") {
     world w;
     auto const all = streams();
@@ -520,21 +578,21 @@ TEST_CASE("SMMU configure: SMMUs without stage 2 or EL2 drop what their translat
     w.unit.idr0.set<"S2P">(0);
     auto const no_stage2 = a.change(all[6].e, all[7].e, set_stream(all[7].e));
     REQUIRE(no_stage2.steps.size() == 1);
-    CHECK(no_stage2.steps[0].owed == std::vector<command_words>{stale_stream, {0x10, 0}, sync});
+    CHECK(no_stage2.steps[0].owed == std::vector<command_words>{stale_stream, sync, {0x10, 0}, sync});
     // E2H or not, the whole world goes: a pointer leads to many ASIDs.
     w.unit.idr0.set<"S2P">(1);
     for (std::uint32_t const e2h : {0u, 1u}) {
         w.unit.cr2 = e2h;
         auto const c = a.change(all[10].e, all[2].e, set_stream(all[2].e));
         REQUIRE(c.steps.size() == 2);
-        CHECK(c.steps[0].owed == std::vector<command_words>{stale_stream, {0x20, 0}, sync});
+        CHECK(c.steps[0].owed == std::vector<command_words>{stale_stream, sync, {0x20, 0}, sync});
         CHECK(c.steps[1].owed == std::vector<command_words>{stale_stream, sync});
     }
     // Without HYP, STRW says nothing.
     w.unit.idr0.set<"HYP">(0);
     auto const no_el2 = a.change(all[10].e, all[2].e, set_stream(all[2].e));
     REQUIRE_FALSE(no_el2.steps.empty());
-    CHECK(no_el2.steps[0].owed == std::vector<command_words>{stale_stream, {0x0000'0021'0000'0028, 0}, sync});
+    CHECK(no_el2.steps[0].owed == std::vector<command_words>{stale_stream, sync, {0x0000'0021'0000'0028, 0}, sync});
 }
 
 TEST_CASE("SMMU configure: every owed command is legal and drops what hardware may have kept of the old entry") {
@@ -547,7 +605,7 @@ TEST_CASE("SMMU configure: every owed command is legal and drops what hardware m
             INFO(pair_of(old, target));
             auto const c = a.change(old.e, target.e, set_stream(target.e));
             std::uint64_t const config = old.e[0] >> 1 & 7;
-            bool const was_valid = (old.e[0] & 1) != 0 && config > 4;
+            bool const owes = stream_owes(old.e, target.e);
             bool changed = false;
             for (step const& s : c.steps) {
                 bool entries = false;
@@ -574,7 +632,7 @@ TEST_CASE("SMMU configure: every owed command is legal and drops what hardware m
                 }
                 CHECK(entries);
                 CHECK(contexts);
-                if (s.visible && !changed && was_valid) CHECK(translations);
+                if (s.visible && !changed && owes) CHECK(translations);
                 changed = changed || s.visible;
             }
             for (step const& s : c.steps)
@@ -711,14 +769,13 @@ TEST_CASE("SMMU configure: after every store of every change of a context, hardw
             behaviours.insert(a.behaviour_of(all[from].e));
             for (std::size_t to = 0; to < all.size(); ++to) {
                 entry_words const& old = all[from].e;
-                command_words const translations{0x11 | p.vmid << 32 | old[0] >> 48 << 48, 0};
-                try_pair(a, w, p.at, all[from], all[to], context_changes[from][to], (old[0] >> 31 & 1) != 0, p.configuration,
+                command_words const translations{0x10 | p.vmid << 32, 0};
+                try_pair(a, w, p.at, all[from], all[to], context_changes[from][to], context_owes(old, all[to].e), p.configuration,
                          translations, set_context(p.at, all[to].e, stream, p.pasid));
             }
         }
         CHECK(a.mixtures() > 1500);
-        // "upper" and "neither" fault alike for the requests of the CD table: they have no upper address with a SubstreamID.
-        CHECK(behaviours.size() >= 8);
+        CHECK(behaviours.size() == all.size() - 2); // the invalid ones, and what is the lower half for each
     }
 }
 
@@ -736,7 +793,7 @@ TEST_CASE("SMMU configure: in the EL2 world a descriptor has one half, and EPD0 
             CHECK(w.get(first_cd) == target.e);
             bool const to_or_from_none = (old.e[0] >> 31 & 1) == 0 || (target.e[0] >> 31 & 1) == 0;
             if (!to_or_from_none) CHECK((c.kind == update_kind::breaking) == a.saw_invalid());
-            check_owed(c, (old.e[0] >> 31 & 1) != 0, {0x0000'002a'0000'0805, 1}, {0x20, 0});
+            check_owed(c, context_owes(old.e, target.e, true), {0x0000'002a'0000'0805, 1}, {0x20, 0});
         }
     // The upper table may change as it likes, EPD1 costs word 0.
     CHECK(a.change(all[8].e, all[9].e, set_context(first_cd, all[9].e, stream, 0)).steps.size() == 1);
@@ -744,7 +801,7 @@ TEST_CASE("SMMU configure: in the EL2 world a descriptor has one half, and EPD0 
     CHECK(a.change(all[4].e, all[11].e, set_context(first_cd, all[11].e, stream, 0)).kind == update_kind::breaking);
 }
 
-TEST_CASE("SMMU configure: in the EL2 world with E2H there are two halves, and ASIDs without VMID") {
+TEST_CASE("SMMU configure: in the EL2 world with E2H there are two halves, and no VMID") {
     world w;
     w.unit.cr2 = 1;
     auto const stream = stream_named("stage 1, EL2");
@@ -753,9 +810,8 @@ TEST_CASE("SMMU configure: in the EL2 world with E2H there are two halves, and A
     auto const all = contexts();
     for (std::size_t from = 0; from < all.size(); ++from)
         for (std::size_t to = 0; to < all.size(); ++to)
-            try_pair(a, w, first_cd, all[from], all[to], context_changes[from][to], (all[from].e[0] >> 31 & 1) != 0,
-                     {0x0000'002a'0000'0805, 1}, {0x21 | all[from].e[0] >> 48 << 48, 0},
-                     set_context(first_cd, all[to].e, stream, 0));
+            try_pair(a, w, first_cd, all[from], all[to], context_changes[from][to], context_owes(all[from].e, all[to].e),
+                     {0x0000'002a'0000'0805, 1}, {0x20, 0}, set_context(first_cd, all[to].e, stream, 0));
 }
 
 TEST_CASE("SMMU configure: memory that fails in a change of a context") {
@@ -777,7 +833,7 @@ TEST_CASE("SMMU configure: memory that fails in a change of a context") {
         }
 }
 
-// --- what 2.7 and 3.7 of docs/coverage.md list
+// --- what S2.7 and S3.7 of docs/coverage.md list -----------------------------------------------------------------------------
 // -----------------------------------------------------------------------------------
 
 TEST_CASE("SMMU configure: each stage-2 field that translations may hold owes CFGI_STE and TLBI_S12_VMALL with the old VMID") {
@@ -822,7 +878,7 @@ TEST_CASE("SMMU configure: each stage-2 field that translations may hold owes CF
         auto const c = a.change(old, target, set_stream(target));
         CHECK(c.kind == update_kind::hitless);
         REQUIRE(c.steps.size() == 1);
-        CHECK(c.steps[0].owed == std::vector<command_words>{stale_stream, {0x0000'0017'0000'0028, 0}, sync});
+        CHECK(c.steps[0].owed == std::vector<command_words>{stale_stream, sync, {0x0000'0017'0000'0028, 0}, sync});
         // The same field in an entry without stage 2: nobody looks, and no translation is stale. S2VMID tags stage 1 too.
         if (std::string{f.field} == "S2VMID") continue;
         entry_words const without{0x9200'000b, d1, d2, 0xa000'2000};
@@ -835,7 +891,7 @@ TEST_CASE("SMMU configure: each stage-2 field that translations may hold owes CF
     }
 }
 
-TEST_CASE("SMMU configure: each descriptor field that translations may hold owes CFGI_CD and TLBI_NH_ASID with the old ASID") {
+TEST_CASE("SMMU configure: each descriptor field that translations may hold owes CFGI_CD and TLBI_NH_ALL with the VMID") {
     world w;
     auto const stream = stream_named("stage 1");
     write_stream(w, stream);
@@ -861,7 +917,122 @@ TEST_CASE("SMMU configure: each descriptor field that translations may hold owes
         auto const c = a.change(old, target, set_context(first_cd, target, stream, 0));
         CHECK(c.kind == update_kind::hitless);
         REQUIRE(c.steps.size() == 1);
-        CHECK(c.steps[0].owed == std::vector<command_words>{{0x0000'002a'0000'0805, 1}, {0x0042'0021'0000'0011, 0}, sync});
+        CHECK(c.steps[0].owed == std::vector<command_words>{{0x0000'002a'0000'0805, 1}, sync, {0x0000'0021'0000'0010, 0}, sync});
+    }
+}
+
+TEST_CASE("SMMU configure: a bit that is not used can change without any effect") {
+    world w;
+    for (bool const e2h : {false, true}) {
+        w.unit.cr2 = e2h;
+        adversary streams_there{w, smmu_unit::ste_at, counting_stream};
+        for (named const& n : streams()) {
+            auto const used = smmu::used_bits(to_entry<smmu::stream_table_entry>(n.e));
+            for (unsigned b = 0; b < 512; ++b) {
+                if ((used.word[b / 64] >> b % 64 & 1) != 0) continue;
+                entry_words other = n.e;
+                other[b / 64] ^= one_bit(b % 64);
+                if (counting_stream(other) == counting_stream(n.e) &&
+                    streams_there.behaviour_of(other) == streams_there.behaviour_of(n.e))
+                    continue;
+                FAIL(n.name << ", bit " << b);
+            }
+        }
+    }
+    for (bool const e2h : {false, true})
+        for (char const* name : {"stage 1", "stage 1, EL2"}) {
+            w.unit.cr2 = e2h;
+            auto const stream = stream_named(name);
+            write_stream(w, stream);
+            auto const of = smmu::world_of(stream, w.unit.caps(), w.unit.registers());
+            bool const one_half = of == smmu::stream_world::el2;
+            adversary contexts_there{w, first_cd, [=](entry_words const& e) { return counting_context(e, one_half); }};
+            for (named const& n : contexts()) {
+                auto const used = smmu::used_bits(to_entry<smmu::context_descriptor>(n.e), of);
+                for (unsigned b = 0; b < 512; ++b) {
+                    if ((used.word[b / 64] >> b % 64 & 1) != 0) continue;
+                    entry_words other = n.e;
+                    other[b / 64] ^= one_bit(b % 64);
+                    if (counting_context(other, one_half) == counting_context(n.e, one_half) &&
+                        contexts_there.behaviour_of(other) == contexts_there.behaviour_of(n.e))
+                        continue;
+                    FAIL(name << ", " << n.name << ", bit " << b);
+                }
+            }
+        }
+}
+
+TEST_CASE("SMMU configure: random changes of random entries") {
+    world w;
+    random_bits random{0x2701};
+    unsigned kinds[3]{};
+    auto const vary = [&](entry_words e) {
+        for (std::uint64_t n = random.below(6); n > 0; --n) {
+            std::uint64_t const word = random.one_in(4) ? random.below(8) : random.below(4);
+            e[word] ^= one_bit(random.small(64));
+        }
+        return e;
+    };
+    {
+        adversary a{w, smmu_unit::ste_at, counting_stream};
+        auto const all = streams();
+        for (unsigned n = 0; n < 1500; ++n) {
+            entry_words const old = vary(all[random.below(all.size())].e);
+            entry_words const target = random.one_in(3) ? vary(old) : vary(all[random.below(all.size())].e);
+            CAPTURE(old, target);
+            auto const c = a.change(old, target, set_stream(target));
+            REQUIRE(c.ok);
+            ++kinds[static_cast<std::size_t>(c.kind)];
+            CHECK(w.get(smmu_unit::ste_at) == target);
+            CHECK((c.kind == update_kind::breaking || !a.saw_invalid()));
+            check_owed(c, stream_owes(old, target), stale_stream, stale_translations(old));
+        }
+    }
+    auto const stream = stream_named("stage 1");
+    write_stream(w, stream);
+    adversary a{w, first_cd, [](entry_words const& e) { return counting_context(e, false); }};
+    auto const all = contexts();
+    for (unsigned n = 0; n < 1500; ++n) {
+        entry_words const old = vary(all[random.below(all.size())].e);
+        entry_words const target = random.one_in(3) ? vary(old) : vary(all[random.below(all.size())].e);
+        CAPTURE(old, target);
+        auto const c = a.change(old, target, set_context(first_cd, target, stream, 0));
+        REQUIRE(c.ok);
+        ++kinds[static_cast<std::size_t>(c.kind)];
+        CHECK((c.kind == update_kind::breaking || !a.saw_invalid()));
+        check_owed(c, context_owes(old, target), {0x0000'002a'0000'0805, 1}, {0x0000'0021'0000'0010, 0});
+    }
+    for (unsigned const n : kinds)
+        CHECK(n > 50);
+}
+
+TEST_CASE("SMMU configure: S2S, S2R, what requests come with, and S, R, A owe no invalidation of translations") {
+    world w;
+    adversary a{w, smmu_unit::ste_at, counting_stream};
+    entry_words const old{0x9200'000f, d1, d2, 0xa000'2000};
+    struct flip {
+        std::size_t word;
+        unsigned bit;
+    };
+    for (flip const f : {flip{2, 57}, {2, 58}, {1, 0}, {1, 27}, {1, 28}, {1, 36}, {1, 45}, {1, 48}, {1, 50}}) {
+        CAPTURE(f.word, f.bit);
+        entry_words target = old;
+        target[f.word] ^= one_bit(f.bit);
+        auto const c = a.change(old, target, set_stream(target));
+        CHECK(c.kind == update_kind::hitless);
+        REQUIRE(c.steps.size() == 1);
+        CHECK(c.steps[0].owed == std::vector<command_words>{stale_stream, sync});
+    }
+    auto const stream = stream_named("stage 1");
+    write_stream(w, stream);
+    adversary b{w, first_cd, [](entry_words const& e) { return counting_context(e, false); }};
+    for (unsigned const bit : {44u, 45u, 46u}) {
+        entry_words target = lower_cd;
+        target[0] ^= one_bit(bit);
+        auto const c = b.change(lower_cd, target, set_context(first_cd, target, stream, 0));
+        CHECK(c.kind == update_kind::hitless);
+        REQUIRE(c.steps.size() == 1);
+        CHECK(c.steps[0].owed == std::vector<command_words>{{0x0000'002a'0000'0805, 1}, sync});
     }
 }
 
