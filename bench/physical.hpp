@@ -84,20 +84,24 @@ class shuffled_pool {
 public:
     using address = Address;
 
-    shuffled_pool(Address first, std::uint64_t pages) : free_(pages) {
-        std::iota(free_.begin(), free_.end(), first.value >> 12);
+    /// \param first the first page.
+    /// \param pages how many there are.
+    /// \param lg2 the lg2 size of a page.
+    shuffled_pool(Address first, std::uint64_t pages, std::uint64_t lg2 = 12) : lg2_{lg2}, free_(pages) {
+        std::iota(free_.begin(), free_.end(), first.value >> lg2);
         std::shuffle(free_.begin(), free_.end(), std::mt19937_64{1});
     }
 
     outcome<Address, out_of_tables> take(std::uint64_t) noexcept {
         if (free_.empty()) return failure{out_of_tables{}};
-        Address const page{free_.back() << 12};
+        Address const page{free_.back() << lg2_};
         free_.pop_back();
         return page;
     }
-    void give(Address page, std::uint64_t) noexcept { free_.push_back(page.value >> 12); }
+    void give(Address page, std::uint64_t) noexcept { free_.push_back(page.value >> lg2_); }
 
 private:
+    std::uint64_t lg2_;
     std::vector<std::uint64_t> free_;
 };
 

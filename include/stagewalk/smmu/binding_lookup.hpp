@@ -62,6 +62,23 @@ public:
     template <class Trace>
     [[nodiscard, gnu::always_inline]] constexpr bool find(request const& r, binding& b, fault<event>& why,
                                                           Trace& trace) const noexcept {
+        std::uint64_t substreams = 0;
+        if (!find_stream(r, b, substreams, why, trace)) [[unlikely]]
+            return false;
+        if (!b.uses_stage1) return true;
+        if (b.uses_stage2) return find_context_behind_stage2(b, r, substreams, why, trace);
+        return find_context(b, substreams, why, trace);
+    }
+
+    /// The first part of find(): what the stream table says, without a look at context descriptors.
+    /// \param r the request.
+    /// \param b receives the binding but for its context descriptor and world.
+    /// \param substreams receives the width of SubstreamIDs, for the second part.
+    /// \param why receives the fault where there is none.
+    /// \param trace called with every entry.
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr bool find_stream(request const& r, binding& b, std::uint64_t& substreams,
+                                                                 fault<event>& why, Trace& trace) const noexcept {
         if (r.source >= streams_) [[unlikely]]
             return refuse_stream(why, 0, 0);
         std::uint64_t at = table_ + std::uint64_t{r.source} * sizeof(stream_table_entry);
@@ -80,16 +97,44 @@ public:
             if (r.type == request_type::translated) return true;
         }
         bool const stage1 = b.stream.has_stage1();
-        std::uint64_t const substreams = b.stream.get<"S1CDMax">() & substreams_;
+        substreams = b.stream.get<"S1CDMax">() & substreams_;
         if (r.has_pasid() || (stage1 && substreams != 0)) [[unlikely]] {
             if (!choose_substream(b, r, substreams, at, why)) return false;
         } else {
             b.uses_stage1 = stage1;
         }
-        if (!b.uses_stage1) return true;
-        if (b.uses_stage2) return find_context_behind_stage2(b, r, substreams, why, trace);
+        return true;
+    }
+
+    /// The second part of find() where stage 2 is not used.
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr bool find_context(binding& b, std::uint64_t substreams, fault<event>& why,
+                                                                  Trace& trace) const noexcept {
         b.world = world_of(b.stream, caps_, registers_);
-        return find_context(b, substreams, why, trace);
+        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
+            return load<count()>(at, words) || refuse(why, event::f_cd_fetch, at);
+        };
+        return find_context_with(fetch, b, substreams, highest_, why, trace);
+    }
+    /// The second part of find() where stage 2 is used: context descriptors lie in \p tables.
+    template <class Trace>
+    [[nodiscard]] constexpr bool find_context_in(guest_tables<M, Trace>& tables, binding& b, request const& r,
+                                                 std::uint64_t substreams, fault<event>& why, Trace& trace) const noexcept {
+        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
+            auto const physical = tables.reach(typename guest_tables<M, Trace>::address{at}, read);
+            if (!physical) {
+                why = tables.why().why;
+                why.at = fault_at::context;
+                why.detail &= ~fault_detail::table_read; // no table, a context descriptor
+                why = refused_by_stage2(why, b.stream, r.address, needs(r, b.stream, caps_), caps_, registers_);
+                return false;
+            }
+            if (load<count()>(physical->value, words)) return true;
+            static_cast<void>(refuse(why, event::f_cd_fetch, physical->value));
+            why.intermediate = at;
+            return false;
+        };
+        return find_context_with(fetch, b, substreams, low_mask(caps_.intermediate_size()), why, trace);
     }
 
 private:
@@ -199,34 +244,11 @@ private:
     }
 
     template <class Trace>
-    [[nodiscard, gnu::always_inline]] constexpr bool find_context(binding& b, std::uint64_t substreams, fault<event>& why,
-                                                                  Trace& trace) const noexcept {
-        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
-            return load<count()>(at, words) || refuse(why, event::f_cd_fetch, at);
-        };
-        return find_context_with(fetch, b, substreams, highest_, why, trace);
-    }
-
-    template <class Trace>
     [[nodiscard, gnu::noinline]] constexpr bool find_context_behind_stage2(binding& b, request const& r, std::uint64_t substreams,
                                                                            fault<event>& why, Trace& trace) const noexcept {
         stage2_translator<M, Trace> second{b, caps_, rules_, *memory_, trace};
         guest_tables<M, Trace> tables{second, *memory_, caps_, b.stream};
-        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
-            auto const physical = tables.reach(typename guest_tables<M, Trace>::address{at}, read);
-            if (!physical) {
-                why = tables.why().why;
-                why.at = fault_at::context;
-                why.detail &= ~fault_detail::table_read; // no table, a context descriptor
-                why = refused_by_stage2(why, b.stream, r.address, needs(r, b.stream, caps_), caps_, registers_);
-                return false;
-            }
-            if (load<count()>(physical->value, words)) return true;
-            static_cast<void>(refuse(why, event::f_cd_fetch, physical->value));
-            why.intermediate = at;
-            return false;
-        };
-        return find_context_with(fetch, b, substreams, low_mask(caps_.intermediate_size()), why, trace);
+        return find_context_in(tables, b, r, substreams, why, trace);
     }
 
     // Reads the first words of an entry once, in ascending order. Its address is a multiple of its size: it lies within a page.

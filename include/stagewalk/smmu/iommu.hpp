@@ -75,7 +75,11 @@ public:
             return bypassed(r.address, r.memory);
         binding b;
         fault_type why;
-        if (!lookup_.find(r, b, why, trace)) [[unlikely]]
+        std::uint64_t substreams = 0;
+        if (!lookup_.find_stream(r, b, substreams, why, trace)) [[unlikely]]
+            return failure{configuration_fault(why, r)};
+        if (b.uses_stage1 && b.uses_stage2) return stagewalk::detail::apart(through_both(b, r, substreams, trace));
+        if (b.uses_stage1 && !lookup_.find_context(b, substreams, why, trace)) [[unlikely]]
             return failure{configuration_fault(why, r)};
         // A translation request asks which rights there are, and no event tells of what it does not find (IHI 0070 3.9.1).
         access const need = needs(r, b.stream, caps()) | (r.type == request_type::translation ? inquiring : none);
@@ -92,7 +96,6 @@ public:
         half const h = b.world == stream_world::el2 ? half::lower : half_of(r.address.value);
         if (!has_tables(b.context, h, b.world) || (refuses(b, h) && !need.covers(privileged))) [[unlikely]]
             return unmapped(b, r.address, need);
-        if (b.uses_stage2) return stagewalk::detail::apart(through_both(b, h, r, need, trace));
         return with_granule(b.context.granule_of(h), [&](auto g) { return through_stage1<g()>(b, h, r, need, trace); });
     }
 
@@ -232,10 +235,17 @@ private:
     // Both stages. A stage-1 leaf's update is checked against stage 2 at once, as the manual orders faults, and made when nothing
     // refuses the access any more.
     template <class Trace>
-    [[nodiscard, gnu::noinline]] constexpr answer through_both(binding const& b, half h, request const& r, access need,
+    [[nodiscard, gnu::noinline]] constexpr answer through_both(binding& b, request const& r, std::uint64_t substreams,
                                                                Trace& trace) const noexcept {
         stage2_translator<M, Trace> second{b, caps(), rules(), *memory_, trace};
         guest_tables<M, Trace> tables{second, *memory_, caps(), b.stream};
+        fault_type why;
+        if (!lookup_.find_context_in(tables, b, r, substreams, why, trace)) [[unlikely]]
+            return failure{configuration_fault(why, r)};
+        access const need = needs(r, b.stream, caps()) | (r.type == request_type::translation ? inquiring : none);
+        half const h = half_of(r.address.value);
+        if (!has_tables(b.context, h, b.world) || (refuses(b, h) && !need.covers(privileged))) [[unlikely]]
+            return unmapped(b, r.address, need);
         return with_granule(b.context.granule_of(h), [&](auto g) -> answer {
             auto const first = stage1_of<g(), middle>(b, h, caps(), rules());
             if (b.is_stage1_swapped()) {

@@ -46,14 +46,11 @@ public:
                                                                                               stream.get<"S2FWB">() != 0} {}
 
     /// The 64 bits at \p a.
-    [[nodiscard]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
-        auto at = reach(a, read);
-        if (!at) [[unlikely]]
+    [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
+        auto word = fetch(a);
+        if (!word) [[unlikely]]
             return failure{why_};
-        auto loaded = memory_->load(*at);
-        if (!loaded) [[unlikely]]
-            return failure{aborted(a, *at)};
-        return *loaded;
+        return *word;
     }
 
     /// Replaces the 64 bits at \p a if they still are \p expected. Stage 2 must grant writing.
@@ -84,8 +81,10 @@ public:
     /// \param a the intermediate address.
     /// \param need read or write.
     /// \param marks whether stage 2 notes the access.
-    [[nodiscard]] constexpr outcome<typename M::address, see_why> reach(address a, access need, bool marks = true) noexcept {
-        for (unsigned restarts = 0;; ++restarts) {
+    /// \param restarts how often it has been tried before.
+    [[nodiscard]] constexpr outcome<typename M::address, see_why> reach(address a, access need, bool marks = true,
+                                                                        unsigned restarts = 0) noexcept {
+        for (;; ++restarts) {
             owed_update owed;
             auto t = second_->translate(a, need, owed);
             if (!t) [[unlikely]]
@@ -103,6 +102,36 @@ public:
     [[nodiscard]] constexpr error const& why() const { return why_; }
 
 private:
+    // Deliberately not inlined: a walk calls it once per descriptor. What it returns fits two registers; the error, which does
+    // not, is left in why_.
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr outcome<std::uint64_t, see_why> fetch(address a) noexcept {
+        owed_update owed;
+        auto t = second_->translate_here(a, read, owed);
+        if (!t) [[unlikely]]
+            return refused(a, read, t.error());
+        if (spares_devices_ && is_device(*t)) [[unlikely]]
+            return refused(a, read, forbidden());
+        auto at = t->output;
+        if (owed.is_owed()) [[unlikely]] {
+            auto reached = settle_and_reach(a, at, owed);
+            if (!reached) return failure{see_why{}};
+            at = *reached;
+        }
+        auto loaded = memory_->load(at);
+        if (!loaded) [[unlikely]] {
+            why_ = aborted(a, at);
+            return failure{see_why{}};
+        }
+        return *loaded;
+    }
+    // The update that a translation for reading left is made; if its entry has changed, it is all to be done again.
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr outcome<typename M::address, see_why>
+    settle_and_reach(address a, typename M::address at, owed_update const& owed) noexcept {
+        settled const how = second_->settle_leaf(owed);
+        if (how == settled::done) return at;
+        if (how == settled::failed) return refused(a, read, second_->failed_update(a, owed));
+        return reach(a, read, true, 1);
+    }
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr failure<see_why> refused(address a, access need,
                                                                                fault<event> why) noexcept {
         why.at = fault_at::table;

@@ -39,6 +39,10 @@ public:
 
     /// Translates \p in for \p a; the update that the leaf needs is left in \p owed.
     [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer translate(input in, access a, owed_update& owed) const noexcept {
+        return translate_here(in, a, owed);
+    }
+    /// The same, inlined: for who is out of line himself.
+    [[nodiscard, gnu::always_inline]] constexpr answer translate_here(input in, access a, owed_update& owed) const noexcept {
         switch (tables_.size) {
         case granule::k16: return walk_in(tables_.k16, in, a, owed);
         case granule::k64: return walk_in(tables_.k64, in, a, owed);

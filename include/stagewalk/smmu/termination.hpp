@@ -4,6 +4,7 @@
 #pragma once
 
 #include "../core/access.hpp"
+#include "../core/address.hpp"
 #include "../core/fault.hpp"
 #include "capabilities.hpp"
 #include "context_descriptor.hpp"
