@@ -295,6 +295,13 @@ TEST_CASE("smmu record 24: E_PAGE_REQUEST is what its fields say") {
     CHECK(e.word[1] == 0x000f'f084'0000'0000);
     CHECK(e.word[2] == 0x7f12'3456'7000);
     CHECK(e.word[3] == 0);
+    using record = smmu::page_request_record;
+    CHECK(record::mask<"uX">() == std::uint64_t{1} << 33);
+    CHECK(record::mask<"uW">() == std::uint64_t{1} << 34);
+    CHECK(record::mask<"uR">() == std::uint64_t{1} << 35);
+    CHECK(record::mask<"pX">() == std::uint64_t{1} << 37);
+    CHECK(record::mask<"pW">() == std::uint64_t{1} << 38);
+    CHECK(record::mask<"pR">() == std::uint64_t{1} << 39);
     CHECK(sizeof e == 32);
 }
 
