@@ -635,7 +635,7 @@ TEST_CASE("first stage: what is encoded is decoded again") {
     CHECK_FALSE(s.can_encode(pa{0x1000}, write)); // there is no write without read
     CHECK_FALSE(s.can_encode(pa{0x1000}, attributes::from_bits(0x43)));
     CHECK_FALSE(s.can_encode(pa{0x1001}, read_write));
-    CHECK(s.make_table(pa{0x1000}) == 0x1007);
+    CHECK(s.make_table(pa{0x1000}, 1) == 0x1007);
     vtd::capabilities caps = u.caps();
     caps.cap.set<"FS1GP">(0);
     CHECK(vtd::first_stage<>(caps, 5, pa{0}).sizes() == (one_bit(12) | one_bit(21)));

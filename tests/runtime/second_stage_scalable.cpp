@@ -449,7 +449,7 @@ TEST_CASE("SSIRWE: bits 61 and 62 grant, not 0 and 1, where the unit has SSIRWS"
     // What is encoded is decoded again.
     vtd::second_stage<iova, ipa, vtd::table_mode::scalable> const s{u.caps(), 4, ipa{0x3000'0000}, {{}, true, true, false, true}};
     CHECK(s.make_leaf(ipa{0x1000}, 12, attributes{read}) == (one_bit(61) | 0x1000));
-    CHECK(s.make_table(ipa{0x1000}) == (std::uint64_t{3} << 61 | 0x1000));
+    CHECK(s.make_table(ipa{0x1000}, 1) == (std::uint64_t{3} << 61 | 0x1000));
 }
 
 } // namespace stagewalk::test

@@ -162,9 +162,9 @@ constexpr two_stages make_two_stages() {
         auto const to = walk(all.second, all.host, at, write);
         all.made = all.made && to && all.host.store(to->output, value);
     };
-    put(ipa{0x1000 + 0x24 * 8}, all.first.make_table(ipa{0x2000}));
-    put(ipa{0x2000 + 0xd1 * 8}, all.first.make_table(ipa{0x3000}));
-    put(ipa{0x3000 + 0xb3 * 8}, all.first.make_table(ipa{0x4000}));
+    put(ipa{0x1000 + 0x24 * 8}, all.first.make_table(ipa{0x2000}, 3));
+    put(ipa{0x2000 + 0xd1 * 8}, all.first.make_table(ipa{0x3000}, 2));
+    put(ipa{0x3000 + 0xb3 * 8}, all.first.make_table(ipa{0x4000}, 1));
     put(ipa{0x4000 + 0x189 * 8}, all.first.make_leaf(ipa{0x7000}, 12, read));
     put(ipa{0x4000 + 0x18a * 8}, all.first.make_leaf(ipa{0x9000}, 12, read_write));
     return all;

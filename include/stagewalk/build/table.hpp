@@ -59,10 +59,10 @@ public:
 
     /// Maps \p at to the same number of bytes from \p to on, in the largest pages that fit.
     /// All or nothing: on failure the tree is as it was, and every table taken has been given back. Two things leave a part of
-    /// the range mapped: a memory that refuses a load or a store half-way (`map_error::unreadable`), and tables that somebody
-    /// else made and that the range reaches in two ways (`map_error::already_mapped`).
-    /// Readers never see half of it wrong: a table is filled before an entry leads to it.
-    /// \return the number of bytes less one (2^64 bytes do not fit 64 bits), or why not.
+    /// the range mapped: a memory that refuses a load or a store half-way (`map_error::unreadable`; what then lies in a table
+    /// that it does not let be linked is lost but for that table), and tables that somebody else made and that the range reaches
+    /// in two ways (`map_error::already_mapped`). Readers never see half of it wrong: a table is filled before an entry leads to
+    /// it. \return the number of bytes less one (2^64 bytes do not fit 64 bits), or why not.
     constexpr outcome<std::uint64_t, map_failure> map(range<input> at, output to, attributes with) noexcept {
         std::uint64_t const smallest = static_cast<std::uint64_t>(std::countr_zero(stage_.sizes()));
         if (at.empty()) return failure{map_failure{map_error::bad_range, at.valid() ? 0 : ~std::uint64_t{0}}};
@@ -75,9 +75,10 @@ public:
             return failure{map_failure{map_error::cannot_encode, first}};
 
         job work{at.first().value, at.last().value, to.value - first, with, 0, output{}, {}};
-        if (!survey(work, stage_.top(), stage_.root().value, true)) return failure{work.problem};
+        place const root{stage_.top(), stage_.root(), false};
+        if (!survey(work, root, work.first, work.last)) return failure{work.problem};
         if (!take_tables(work)) return failure{work.problem};
-        bool const written = write(work, stage_.top(), stage_.root());
+        bool const written = write(work, root, work.first, work.last);
         give_back(work); // what a table that is reached in two ways did not need, or a failure left
         if (!written) return failure{work.problem};
         return at.span();
@@ -108,29 +109,53 @@ private:
         return false;
     }
 
-    // Calls visit(entry index's input address, last input address of the part that lies in it) for each entry of a
-    // table of `level`.
+    // A table of `level`. One that is `fresh` has no entry in use, or is still to be made.
+    struct place {
+        std::uint64_t level;
+        output table;
+        bool fresh;
+    };
+
+    // Calls visit(first input address, last input address, lg2 size of the page that maps them or 0) for each part of the range
+    // that one entry of a table serves, or the several of one page.
     template <class Visit>
-    constexpr bool for_each_part(job& work, std::uint64_t level, std::uint64_t first, std::uint64_t last, Visit visit) {
-        std::uint64_t const rest = low_mask(stage_.shift(level));
+    constexpr bool for_each_part(job& work, place const& here, std::uint64_t first, std::uint64_t last, Visit visit) {
         for (std::uint64_t at = first;;) {
+            std::uint64_t const lg2 = page_size(work, here, at, last);
+            std::uint64_t const rest = low_mask(lg2 != 0 ? lg2 : stage_.shift(here.level));
             std::uint64_t const end = (at | rest) < last ? (at | rest) : last;
-            if (!visit(work, at, end)) return false;
+            if (!visit(work, at, end, lg2)) return false;
             if (end == last) return true;
             at = end + 1;
         }
     }
 
-    [[nodiscard]] constexpr bool is_page(job const& work, std::uint64_t level, std::uint64_t first, std::uint64_t last) const {
-        std::uint64_t const lg2 = stage_.shift(level);
-        return (stage_.sizes() >> lg2 & 1) != 0 && is_aligned(first | (first + work.distance), lg2) &&
-               last - first == low_mask(lg2);
+    // The largest page that can begin at `at` in a table; 0 if there is none.
+    [[nodiscard]] constexpr std::uint64_t page_size(job const& work, place const& here, std::uint64_t at,
+                                                    std::uint64_t last) const {
+        std::uint64_t const span = stage_.shift(here.level);
+        auto const fits = [&](std::uint64_t lg2) {
+            return (stage_.sizes() >> lg2 & 1) != 0 && is_aligned(at | (at + work.distance), lg2) && last - at >= low_mask(lg2);
+        };
+        if (!fits(span)) return 0;
+        std::uint64_t const of_several_slots = low_mask(stage_.shift(here.level + 1)) & ~low_mask(span + 1);
+        for (std::uint64_t left = stage_.sizes() & of_several_slots; left != 0;) {
+            std::uint64_t const lg2 = static_cast<std::uint64_t>(std::bit_width(left)) - 1;
+            if (fits(lg2) && are_free(here, at, lg2 - span)) return lg2;
+            left &= low_mask(lg2);
+        }
+        return span;
     }
 
-    struct place {
-        std::uint64_t level;
-        output table;
-    };
+    // Whether none of 2^`lg2` slots is in use.
+    [[nodiscard]] constexpr bool are_free(place const& here, std::uint64_t at, std::uint64_t lg2) const {
+        if (here.fresh) return true;
+        for (std::uint64_t i = 0; i <= low_mask(lg2); ++i) {
+            auto const loaded = memory_->load(here.table + (stage_.index(here.level, input{at}) + i) * 8);
+            if (!loaded || stage_.is_present(*loaded)) return false;
+        }
+        return true;
+    }
 
     // Where a present entry leads, by the law. Always downwards.
     [[nodiscard]] constexpr outcome<place, map_error> follow(step const& at) const {
@@ -139,32 +164,29 @@ private:
         auto const judged = stage_.judge(at, none, p, denied);
         if (judged.is == verdict::leaf) return failure{map_error::already_mapped};
         if (judged.is == verdict::refused || judged.value >= at.level) return failure{map_error::broken_table};
-        return place{judged.value, stage_.target(at.entry)};
+        if (skipped_bits(stage_, at.level, judged.value) != 0) return failure{map_error::broken_table}; // we skip no level
+        return place{judged.value, stage_.target(at.entry), false};
     }
 
     // Counts the tables that are missing and finds every conflict, before anything is changed.
-    constexpr bool survey(job& work, std::uint64_t level, std::uint64_t table_at, bool exists) {
-        return survey(work, level, table_at, exists, work.first, work.last);
-    }
-    constexpr bool survey(job& job_, std::uint64_t level, std::uint64_t table_at, bool exists, std::uint64_t first,
-                          std::uint64_t last) {
-        return for_each_part(job_, level, first, last, [&](job& work, std::uint64_t from, std::uint64_t to) {
-            step at{level, table_at + stage_.index(level, input{from}) * 8, 0};
-            if (exists) {
+    constexpr bool survey(job& job_, place const& here, std::uint64_t first, std::uint64_t last) {
+        return for_each_part(job_, here, first, last, [&](job& work, std::uint64_t from, std::uint64_t to, std::uint64_t lg2) {
+            step at{here.level, (here.table + stage_.index(here.level, input{from}) * 8).value, 0};
+            if (!here.fresh) {
                 auto const loaded = memory_->load(output{at.address});
                 if (!loaded) return fail(work, map_error::unreadable, from);
                 at.entry = *loaded;
             }
             if (!stage_.is_present(at.entry)) {
-                if (is_page(work, level, from, to)) return true;
-                if (level == 0) return fail(work, map_error::cannot_encode, from);
+                if (lg2 != 0) return true;
+                if (here.level == 0) return fail(work, map_error::cannot_encode, from);
                 ++work.tables;
-                return survey(work, level - 1, 0, false, from, to);
+                return survey(work, {here.level - 1, output{}, true}, from, to);
             }
             // A table stays where it is, even an empty one: hardware may know it.
             auto const next = follow(at);
             if (!next) return fail(work, next.error(), from);
-            return survey(work, next->level, next->table.value, true, from, to);
+            return survey(work, *next, from, to);
         });
     }
 
@@ -195,39 +217,49 @@ private:
         }
     }
 
-    constexpr bool write(job& work, std::uint64_t level, output table_at) {
-        return write(work, level, table_at, work.first, work.last);
-    }
-    constexpr bool write(job& job_, std::uint64_t level, output table_at, std::uint64_t first, std::uint64_t last) {
-        return for_each_part(job_, level, first, last, [&](job& work, std::uint64_t from, std::uint64_t to) {
-            output const entry_at = table_at + stage_.index(level, input{from}) * 8;
+    constexpr bool write(job& job_, place const& here, std::uint64_t first, std::uint64_t last) {
+        return for_each_part(job_, here, first, last, [&](job& work, std::uint64_t from, std::uint64_t to, std::uint64_t lg2) {
+            output const entry_at = here.table + stage_.index(here.level, input{from}) * 8;
             auto const loaded = memory_->load(entry_at);
             if (!loaded) return fail(work, map_error::unreadable, from);
             if (stage_.is_present(*loaded)) {
-                auto const below = follow({level, entry_at.value, *loaded});
+                auto const below = follow({here.level, entry_at.value, *loaded});
                 if (!below) return fail(work, below.error(), from);
-                return write(work, below->level, below->table, from, to);
+                return write(work, *below, from, to);
             }
-            if (is_page(work, level, from, to)) {
-                std::uint64_t const e = stage_.make_leaf(output{from + work.distance}, stage_.shift(level), work.with);
-                return put(work, entry_at, e, from);
+            if (lg2 != 0) {
+                std::uint64_t const e = stage_.make_leaf(output{from + work.distance}, lg2, work.with);
+                return put(work, entry_at, e, from, std::uint64_t{1} << (lg2 - stage_.shift(here.level)));
             }
             output const fresh = work.spare;
             auto const next = memory_->load(fresh);
             if (!next) return fail(work, map_error::unreadable, from);
             work.spare = output{*next};
             --work.tables;
-            for (std::uint64_t i = 0; i < low_mask(lg2_table); i += 8)
-                if (!memory_->store(fresh + i, 0)) return fail(work, map_error::unreadable, from);
-            if (!write(work, level - 1, fresh, from, to)) return false;
+            if (!clear(fresh)) {
+                allocator_->give(fresh, lg2_table);
+                return fail(work, map_error::unreadable, from);
+            }
+            // What memory lets be written only in part is linked all the same: tables hang in it.
+            bool const written = write(work, {here.level - 1, fresh, true}, from, to);
             memory_->publish(fresh, low_mask(lg2_table) + 1);
-            return put(work, entry_at, stage_.make_table(fresh), from);
+            if (put(work, entry_at, stage_.make_table(fresh, here.level), from, 1)) return written;
+            allocator_->give(fresh, lg2_table);
+            return false;
         });
     }
 
-    constexpr bool put(job& work, output entry_at, std::uint64_t e, std::uint64_t from) {
-        if (!memory_->store(entry_at, e)) return fail(work, map_error::unreadable, from);
-        memory_->publish(entry_at, 8);
+    constexpr bool clear(output fresh) {
+        for (std::uint64_t i = 0; i < low_mask(lg2_table); i += 8)
+            if (!memory_->store(fresh + i, 0)) return false;
+        return true;
+    }
+
+    // The entry `e`, in as many slots as its page covers.
+    constexpr bool put(job& work, output entry_at, std::uint64_t e, std::uint64_t from, std::uint64_t slots) {
+        for (std::uint64_t i = 0; i < slots; ++i)
+            if (!memory_->store(entry_at + i * 8, e)) return fail(work, map_error::unreadable, from);
+        memory_->publish(entry_at, slots * 8);
         return true;
     }
 

@@ -114,7 +114,7 @@ public:
     /// The level whose descriptors map 2^\p lg2 bytes.
     [[nodiscard]] static constexpr std::uint64_t leaf_level(std::uint64_t lg2) { return (lg2 - lg2_page) / stride; }
     /// The descriptor that leads to the table at \p o.
-    [[nodiscard]] constexpr std::uint64_t make_table(Output o) const { return with_address(o.value) | 3; }
+    [[nodiscard]] constexpr std::uint64_t make_table(Output o, std::uint64_t) const { return with_address(o.value) | 3; }
 
     /// The lg2 size of the group of neighbours that the Contiguous bit of a descriptor of \p level announces, or that of the
     /// descriptor alone where the bit means nothing (DDI 0487 D8.7.1).

@@ -282,7 +282,7 @@ public:
                ((at.bits & privileged_only) != 0 ? 0 : user) | (lg2 > 12 ? page_size | pat << 5 : pat);
     }
     /// The entry that leads to the table at \p o; rights are left to the leaves.
-    [[nodiscard]] static constexpr std::uint64_t make_table(Output o) { return o.value | present | writable | user; }
+    [[nodiscard]] static constexpr std::uint64_t make_table(Output o, std::uint64_t) { return o.value | present | writable | user; }
 
     /// The reserved bits of an entry of \p level.
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {

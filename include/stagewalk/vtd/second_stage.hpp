@@ -295,7 +295,7 @@ public:
         return o.value | (at.bits & read_write.bits) << grants_at() | (at.bits & format_bits) | (lg2 > 12 ? page_size : 0);
     }
     /// The entry that leads to the table at \p o; rights are left to the leaves.
-    [[nodiscard]] constexpr std::uint64_t make_table(Output o) const { return o.value | read_write.bits << grants_at(); }
+    [[nodiscard]] constexpr std::uint64_t make_table(Output o, std::uint64_t) const { return o.value | read_write.bits << grants_at(); }
 
     /// The reserved bits of an entry of \p level.
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {

@@ -121,12 +121,22 @@ private:
             auto const part = range<typename S::input>::between(in, typename S::input{to});
             return show(visit_, leaf<S>{part, leaf_translation(stage_, in, none, at.entry, j.value, path), at}) || stop_after(to);
         }
+        // Beyond what a skipping entry leads to, nothing is mapped.
+        std::uint64_t last = to;
+        if constexpr (skips_levels<S>) {
+            if (j.is == verdict::table) {
+                std::uint64_t const skipped = skipped_bits(stage_, level, j.value);
+                if ((from & skipped) != 0) return true;
+                last = (from | low_mask(stage_.shift(level))) & ~skipped;
+                last = last < to ? last : to;
+            }
+        }
         if (j.is == verdict::refused || j.value >= level) {
             ++result.faults;
             auto const failed = refused_entry<S, M>(in, j);
             return show(visit_, failed.error()) || stop_after(to);
         }
-        return table(j.value, stage_.target(at.entry), from, to, path);
+        return table(j.value, stage_.target(at.entry), from, last, path);
     }
 
     S const& stage_;

@@ -17,6 +17,7 @@
 #include "../core/attributes.hpp"
 #include "../core/fault.hpp"
 #include "../core/range.hpp"
+#include "../core/size.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -166,11 +167,18 @@ concept marking = stage<S> && requires(S const& s, step const& at, access a, typ
     { s.update_failed() } -> std::same_as<typename S::code>;
 };
 
-/// Whether an entry of \p S may lead to a table more than one level down (it declares `skips_levels`, true).
+/// Whether an entry of \p S may lead to a table more than one level down. The input's bits that the skipped levels would have
+/// used must then be zero; `refuse_skip` says what it is if they are not. The fast lane leaves such entries to the law.
 template <class S>
-inline constexpr bool skips_levels = requires {
-    requires S::skips_levels;
+concept skips_levels = requires(S const& s, step const& at) {
+    { s.refuse_skip(at) } -> std::same_as<judgement<typename S::code>>;
 };
+
+/// The bits of the input address that an entry of \p level skips if it leads to a table of level \p next.
+template <class S>
+[[nodiscard]] constexpr std::uint64_t skipped_bits(S const& s, std::uint64_t level, std::uint64_t next) {
+    return low_mask(s.shift(level)) & ~low_mask(next + 1 < level ? s.shift(next + 1) : s.shift(level));
+}
 
 /// Whether the root table of \p S may be smaller than a page and lie anywhere in one (it declares `small_tables`, true).
 template <class S>
@@ -194,11 +202,14 @@ concept trustable = stage<S> && requires(S const& s, access a) {
     { s.trusting_lane(a) } -> fast_lane;
 };
 
-/// A stage that can also write its entries. `sizes()` has bit n set where pages of 2^n bytes exist.
+/// A stage that can also write its entries. `sizes()` has bit n set where pages of 2^n bytes exist. `make_table(o, level)` is the
+/// entry of that level for the table at \c o. A page larger than its level's entry spans has the same entry in every slot that it
+/// covers.
 template <class S>
-concept encodable = stage<S> && requires(S const& s, typename S::output o, std::uint64_t lg2, attributes at) {
+concept encodable = stage<S> &&
+    requires(S const& s, typename S::output o, std::uint64_t lg2, std::uint64_t level, attributes at) {
     { s.make_leaf(o, lg2, at) } -> std::same_as<std::uint64_t>;
-    { s.make_table(o) } -> std::same_as<std::uint64_t>;
+    { s.make_table(o, level) } -> std::same_as<std::uint64_t>;
     { s.sizes() } -> std::same_as<std::uint64_t>;
     { s.leaf_level(lg2) } -> std::same_as<std::uint64_t>;
     { s.can_encode(o, at) } -> std::same_as<bool>;

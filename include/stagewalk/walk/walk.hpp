@@ -142,7 +142,10 @@ template <class S, class M, class Trace>
                                                       typename S::path p, Trace& trace, owed_update* leave) {
     step denied = no_step;
     for (unsigned restarts = 0;;) {
-        judgement<typename S::code> const j = s.judge(at, a, p, denied);
+        judgement<typename S::code> j = s.judge(at, a, p, denied);
+        if constexpr (skips_levels<S>) {
+            if (j.is == verdict::table && (in.value & skipped_bits(s, at.level, j.value)) != 0) j = s.refuse_skip(at);
+        }
         trace(traced_step<S>{s, at, j});
         if (j.is == verdict::refused) return refused_entry<S, M>(in, j);
         if (j.is == verdict::table && j.value >= at.level) [[unlikely]]
@@ -211,10 +214,10 @@ template <class S>
 // memory.
 template <std::uint64_t Level, class S, class M, class Fast, class Lane>
 [[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
-descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, access a, Lane const& lane, std::uint64_t next,
+descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, access a, Lane const& lane, std::uint64_t top,
         typename S::output table, typename S::path p) {
-    constexpr bool always = Level < S::levels_min && !skips_levels<S>;
-    if (always || (skips_levels<S> ? next == Level : Level <= next)) {
+    constexpr bool always = Level < S::levels_min;
+    if (always || Level <= top) {
         auto loaded = load_entry<small_tables<S>>(fast, table, s.index(Level, in));
         if (!loaded) [[unlikely]]
             return apart(unreadable_entry<S, M>(s, in, Level, table, loaded.error()));
@@ -226,11 +229,10 @@ descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, 
             return leaf_translation(s, in, a, e, S::leaf_size(Level, e), p);
         }
         S::carry(p, e);
-        if constexpr (skips_levels<S>) next = S::next_level(Level, e);
         table = plain_target(s, e);
     }
     if constexpr (Level > 0) {
-        return descend<Level - 1>(s, m, fast, leave, in, a, lane, next, table, p);
+        return descend<Level - 1>(s, m, fast, leave, in, a, lane, top, table, p);
     } else {
         return apart(bottomless<S, M>(in, {}));
     }
