@@ -97,8 +97,8 @@ std::string entry_text(decoded_entry const& e, std::size_t indent) {
     for (stagewalk::field_view const& f : e.fields) {
         // Bits that hardware ignores are worth a word only where software uses them.
         if (f.kind == stagewalk::field_kind::ignored && f.value == 0) continue;
-        // Nor is every one of some sixty fields: what is not named is 0.
-        if (e.words.size() > 4 && f.value == 0) continue;
+        // Nor is every one of some fifty fields: what is not named is 0.
+        if ((e.words.size() > 4 || e.fields.size() > 32) && f.value == 0) continue;
         fields += (fields.empty() ? "" : " ") + value_text(f);
     }
     std::string const deeper(indent + 2, ' ');

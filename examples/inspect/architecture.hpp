@@ -40,7 +40,8 @@ struct architecture {
 [[nodiscard]] std::string option_of(std::string const& key);
 
 // Each is defined beside its unit.
-extern architecture const vtd_architecture;  ///< Intel VT-d.
-extern architecture const smmu_architecture; ///< Arm SMMUv3.
+extern architecture const vtd_architecture;   ///< Intel VT-d.
+extern architecture const smmu_architecture;  ///< Arm SMMUv3.
+extern architecture const amdvi_architecture; ///< AMD-Vi.
 
 } // namespace inspect

@@ -26,6 +26,15 @@ struct device_pages {
 };
 
 constexpr std::uint64_t most_pages = std::uint64_t{1} << 24;
+// Pages larger than 2^this bytes are asked for at some addresses only.
+constexpr std::uint64_t lg2_whole = 30;
+constexpr std::uint64_t lg2_samples = 12;
+
+// From one address to the next that is asked for, all in pages of 4 KiB.
+std::uint64_t stride(mapping const& m) {
+    bool const whole = m.largest <= lg2_whole || m.largest >= 64;
+    return whole ? 4096 : std::max<std::uint64_t>(4096, std::uint64_t{1} << (m.largest - lg2_samples));
+}
 
 class tour {
 public:
@@ -58,7 +67,7 @@ private:
         device_pages d{i, {}};
         if (b.is == result::ok && b.bypasses) {
             for (ram_piece const& piece : capture_.ram)
-                d.mappings.push_back({piece.first, piece.last, piece.first, stagewalk::read_write, 1, 64, 64});
+                d.mappings.push_back({piece.first, piece.last, piece.first, b.rights, 1, 64, 64});
         } else if (b.is == result::ok) {
             static_cast<void>(unit_->enumerate(b.source, b.pasid, false, max_loads,
                                                {[&](mapping const& m) {
@@ -185,7 +194,8 @@ private:
         return first;
     }
 
-    // Calls visit(question, guest mapping, offset) for every mapped 4 KiB of every device, up to a bound.
+    // Calls visit(question, guest mapping, offset) for every mapped 4 KiB of every device, up to a bound; of very large pages for
+    // some.
     template <class Visit>
     void for_each_page(Visit visit) const {
         std::uint64_t n = 0;
@@ -194,7 +204,7 @@ private:
             for (mapping const& m : p.mappings) {
                 stagewalk::access const access =
                     m.effective.rights().covers(stagewalk::read) ? stagewalk::read : stagewalk::write;
-                for (std::uint64_t offset = 0; offset <= m.last - m.first; offset += 4096) {
+                for (std::uint64_t offset = 0; offset <= m.last - m.first; offset += stride(m)) {
                     if (n++ == most_pages) return;
                     visit(question{b.source, b.pasid, m.first + offset, access}, m, offset);
                 }
@@ -206,6 +216,12 @@ private:
     stagewalk::outcome<stagewalk::translation<stagewalk::pa>, host_translator::fault_type> through_host(answer const& a,
                                                                                                         question const& q) const {
         return host_.stage2().translate(stagewalk::ipa{a.address}, q.access);
+    }
+
+    [[nodiscard]] bool is_sampled() const {
+        return std::any_of(pages_.begin(), pages_.end(), [](device_pages const& p) {
+            return std::any_of(p.mappings.begin(), p.mappings.end(), [](mapping const& m) { return stride(m) != 4096; });
+        });
     }
 
     bool translate_everything() {
@@ -239,6 +255,9 @@ private:
                       "held against the list from which stage 2 was written, without a look at its tables.",
                       2));
         print("  " + padded(count_text(total_), 12, true) + "  pages of 4K asked for\n");
+        if (is_sampled())
+            print("  " + padded("", 12) + "  (of each page above " + page_size_text(lg2_whole) + " only " +
+                  count_text(std::uint64_t{1} << lg2_samples) + ")\n");
         print("  " + padded(count_text(right_), 12, true) + "  reach the address that they must\n");
         if (refused_ != 0)
             print("  " + padded(count_text(refused_), 12, true) + "  lead outside the guest's RAM and are refused\n");

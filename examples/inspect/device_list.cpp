@@ -22,7 +22,7 @@ void require_source(unit const& u, std::uint32_t source) {
 }
 
 std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional<std::uint32_t> only,
-                                        std::optional<std::uint32_t> pasid) {
+                                        std::optional<std::uint32_t> pasid, bool with_blocked) {
     if (only) require_source(u, *only);
     if (only && pasid) return {{u.find(*only, *pasid), c.device(*only)}};
     binding_list bound = u.bindings(only);
@@ -30,8 +30,11 @@ std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional
         std::fprintf(stderr, "stagewalk-inspect: the tables bind very much; only the first %zu bindings are looked at\n",
                      bound.all.size());
     std::vector<listed_device> list;
-    for (binding& b : bound.all)
-        if (!pasid || b.pasid == *pasid) list.push_back({std::move(b), c.device(b.source)});
+    for (binding& b : bound.all) {
+        device_info const* const info = c.device(b.source);
+        if (b.blocked && !with_blocked && !only && info == nullptr) continue;
+        if (!pasid || b.pasid == *pasid) list.push_back({std::move(b), info});
+    }
     if (only && list.empty()) list.push_back({u.find(*only, no_pasid), c.device(*only)});
     if (only || pasid) return list;
     std::size_t const by_tables = list.size();
@@ -58,7 +61,7 @@ std::vector<std::size_t> first_with_same_tables(std::vector<listed_device> const
 }
 
 std::string binding_text(binding const& b) {
-    if (b.is == result::ok) return b.mode;
+    if (b.is == result::ok || b.blocked) return b.mode;
     if (b.is == result::missing) return "page " + hex(b.problem.address) + " is not captured";
     return std::string{"none: "} + b.problem.fault.meaning;
 }

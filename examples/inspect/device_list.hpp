@@ -24,8 +24,10 @@ void require_source(unit const& u, std::uint32_t source);
 
 /// All devices in ascending order, with each PASID that they are bound for; or \p only, whether anybody knows it or not; or
 /// those with \p pasid.
+/// \param with_blocked also those that are blocked and that the kernel did not see: tables may block everybody.
 [[nodiscard]] std::vector<listed_device> list_devices(capture const& c, unit& u, std::optional<std::uint32_t> only = std::nullopt,
-                                                      std::optional<std::uint32_t> pasid = std::nullopt);
+                                                      std::optional<std::uint32_t> pasid = std::nullopt,
+                                                      bool with_blocked = false);
 
 /// For each device the index of the first one with the same tables, at most its own.
 [[nodiscard]] std::vector<std::size_t> first_with_same_tables(std::vector<listed_device> const& list);

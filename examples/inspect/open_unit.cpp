@@ -4,7 +4,7 @@
 namespace inspect {
 
 std::span<architecture const* const> architectures() {
-    static constexpr architecture const* all[] = {&vtd_architecture, &smmu_architecture};
+    static constexpr architecture const* all[] = {&vtd_architecture, &smmu_architecture, &amdvi_architecture};
     return all;
 }
 
@@ -29,11 +29,9 @@ std::unique_ptr<unit> open_unit(capture const& c, guest_memory& memory, bool ran
     std::string known;
     for (architecture const* const a : architectures()) {
         if (c.format.starts_with(a->format)) return a->open(c, memory, range_rules);
-        known += std::string{a->format} + "*, ";
+        known += (known.empty() ? "" : ", ") + std::string{a->format} + '*';
     }
-    std::string const where = c.path("meta.json") + ": format \"" + c.format + "\": ";
-    if (c.format.starts_with("amd")) throw bad_input{where + "this architecture is not supported yet"};
-    throw bad_input{where + "unknown architecture (known: " + known + "amd*)"};
+    throw bad_input{c.path("meta.json") + ": format \"" + c.format + "\": unknown architecture (known: " + known + ')'};
 }
 
 } // namespace inspect

@@ -70,7 +70,7 @@ public:
         if (d.bound.is != result::ok) {
             // The heading says why.
         } else if (d.bound.bypasses) {
-            mapping everything{0, d.bound.reach, 0, stagewalk::read_write, 1, 64, 64};
+            mapping everything{0, d.bound.reach, 0, d.bound.rights, 1, 64, 64};
             show(everything);
         } else if (same != i) {
             if (!options_.json) print("  the same tables as " + list_[same].name(unit_) + '\n');

@@ -140,7 +140,7 @@ struct figures {
 figures gather(capture& c, unit& u, options const& o) {
     figures all;
     all.list = list_devices(c, u, o.source, o.pasid);
-    all.configuration = configuration_pages(c, u, all.list);
+    all.configuration = configuration_pages(c, u, list_devices(c, u, o.source, o.pasid, true));
     std::vector<std::size_t> const same_tables = first_with_same_tables(all.list);
     std::vector<std::size_t> domain_of(all.list.size(), 0);
     std::vector<std::uint64_t> tables = all.configuration;
@@ -178,7 +178,7 @@ figures gather(capture& c, unit& u, options const& o) {
         if (b.is != result::ok) continue;
         std::vector<std::uint64_t> pages;
         if (b.bypasses) {
-            pages = exposed_pages(tables, {{0, b.reach}});
+            if (b.rights.covers(stagewalk::write)) pages = exposed_pages(tables, {{0, b.reach}});
         } else {
             // Once for all devices that share the tables.
             auto& known = exposed_by[domain_of[i]];
@@ -203,7 +203,8 @@ void print_domain(figures const& all, unit const& u, domain_figures const& f) {
     std::string sizes;
     for (auto const& [lg2, n] : f.leaves)
         sizes += (sizes.empty() ? "" : ", ") + count_text(n) + " x " + page_size_text(lg2);
-    print("  mapped     " + (f.leaf_count() == 0 ? "nothing" : size_text(f.bytes_less_one) + ": " + sizes) + '\n');
+    std::string const mapped = f.leaf_count() == 0 ? "nothing" : size_text(f.bytes_less_one) + ": " + sizes;
+    print("  mapped     " + wrapped(mapped, 13).substr(13));
     if (f.leaf_count() != 0) {
         char average[32];
         std::snprintf(average, sizeof average, "%.1f", static_cast<double>(f.leaf_count()) / static_cast<double>(f.ranges));

@@ -87,11 +87,13 @@ struct traced {
 struct binding {
     std::uint32_t source{};
     std::uint32_t pasid{no_pasid};
-    result is{result::fault};    ///< ok: bound. Else why not.
-    bool bypasses{};             ///< Bound without tables: addresses pass unchanged.
-    std::string domain;          ///< The domain's id, in the manual's name for it: "DID 6".
-    std::string mode;            ///< "second stage, 4 levels".
-    std::uint64_t root{};        ///< The top table; meaningless if it bypasses.
+    result is{result::fault};                        ///< ok: bound. Else why not.
+    bool bypasses{};                                 ///< Bound without tables: addresses pass unchanged.
+    bool blocked{};                                  ///< Not bound, and meant to be so: nothing passes. `mode` says why.
+    stagewalk::access rights{stagewalk::read_write}; ///< If it bypasses: what passes.
+    std::string domain;                              ///< The domain's id, in the manual's name for it: "DID 6".
+    std::string mode;                                ///< "second stage, 4 levels".
+    std::uint64_t root{};                            ///< The top table; meaningless if it bypasses.
     std::uint64_t second_root{}; ///< The top table of the stage below, where both are the device's own; else 0.
     std::uint64_t reach{};       ///< The highest input address that is admitted.
     std::string settings;        ///< Not for people: two with the same roots and settings translate alike.

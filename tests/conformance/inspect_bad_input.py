@@ -120,7 +120,7 @@ class BadInput(inspect_capture.Case):
         for name in ("riscv", "", "VTD", "smmuv2"):
             self.refuses_meta(lambda m, n=name: m.update(format=n), "unknown architecture")
         for name in ("amd", "amd-v1"):
-            self.refuses_meta(lambda m, n=name: m.update(format=n), "not supported yet")
+            self.refuses_meta(lambda m, n=name: m.update(format=n), "registers.EXT_FEATURES is missing")
         self.every_command_refuses(self.with_meta(lambda m: m.update(format="unheard-of")), "unknown architecture")
         inspect_capture.shutil.rmtree(self.folder / "meta")
 
