@@ -4,7 +4,7 @@
 Usage: check_pages.py SOURCE_TREE README_EXAMPLE     Exit status 0, or 1 with one line for each thing that is wrong.
 
 The README's code is docs/readme_example.cpp and its output is what that program prints; links lead somewhere; each place
-and each test that docs/coverage.md names exists; docs/faults.md has every fault reason, with its number.
+and each test that docs/coverage.md names exists; docs/faults.md has every fault reason and event, with its number.
 """
 import pathlib
 import re
@@ -74,9 +74,14 @@ expect(rows > 100, f"docs/coverage.md: only {rows} rows are recognised")
 
 # --- faults ---
 faults = text("docs/faults.md")
-for name, value in re.findall(r"^\s+(\w+) = 0x([0-9a-f]{2}),", text("include/stagewalk/vtd/reason.hpp"), re.M):
-    if value != "00":
-        expect(re.search(rf"^\| {value.upper()}h \| `{name}` \|", faults, re.M), f"docs/faults.md: no row {value}h {name}")
+for codes in ("vtd/reason", "smmu/event", "amdvi/event"):
+    named = re.findall(r"^\s+(\w+) = 0x([0-9a-f]{1,2}),", text(f"include/stagewalk/{codes}.hpp"), re.M)
+    expect(len(named) > 10, f"{codes}.hpp: only {len(named)} codes are recognised")
+    for name, value in named:
+        if codes == "vtd/reason" and value == "00":
+            continue
+        row = rf"^\| {value.upper()}h \| `{name}` \|"
+        expect(re.search(row, faults, re.M), f"docs/faults.md: no row {value.upper()}h {name} of {codes}.hpp")
 
 for line in wrong:
     print(line)
