@@ -57,12 +57,12 @@ public:
     /// The stage.
     [[nodiscard]] constexpr S const& of() const { return stage_; }
 
-    /// Maps \p at to the same number of bytes from \p to on, in the largest pages that fit.
-    /// All or nothing: on failure the tree is as it was, and every table taken has been given back. Two things leave a part of
-    /// the range mapped: a memory that refuses a load or a store half-way (`map_error::unreadable`; what then lies in a table
-    /// that it does not let be linked is lost but for that table), and tables that somebody else made and that the range reaches
-    /// in two ways (`map_error::already_mapped`). Readers never see half of it wrong: a table is filled before an entry leads to
-    /// it. \return the number of bytes less one (2^64 bytes do not fit 64 bits), or why not.
+    /// Maps \p at to the same number of bytes from \p to on, in the largest pages that fit. All or nothing: on failure the tree
+    /// is as it was, and every table taken has been given back. Two things leave a part of the range mapped: a memory that
+    /// refuses a load or a store half-way (`map_error::unreadable`; what then lies in a table that it does not let be linked is
+    /// lost but for that table), and tables that somebody else made and that the range reaches in two ways
+    /// (`map_error::already_mapped`). Readers never see half of it wrong: a table is filled before an entry leads to it.
+    /// \return the number of bytes less one (2^64 bytes do not fit 64 bits), or why not.
     constexpr outcome<std::uint64_t, map_failure> map(range<input> at, output to, attributes with) noexcept {
         std::uint64_t const smallest = static_cast<std::uint64_t>(std::countr_zero(stage_.sizes()));
         if (at.empty()) return failure{map_failure{map_error::bad_range, at.valid() ? 0 : ~std::uint64_t{0}}};

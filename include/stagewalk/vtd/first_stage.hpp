@@ -222,7 +222,7 @@ public:
         bool const refuses_write = a.covers(write) && binds(a) && !a.covers(inquiring);
         if (refuses_write && (e & writable) == 0 && denied == no_step) denied = at;
         carry(p, e);
-        if (!leaf) return answer::table(next_level(at.level, e));
+        if (!leaf) return answer::table(at.level - 1);
         if (refuses_write && (p.rights & writable) == 0)
             return answer::refuse(reason::scalable_write_denied, fault_at::input, denied);
         return answer::leaf(leaf_size(at.level, e));
@@ -247,8 +247,6 @@ public:
 
     /// Adds what \p e grants to the path.
     [[gnu::always_inline]] static constexpr void carry(path& p, std::uint64_t e) { p.rights &= e; }
-    /// The level of the table that an entry of \p level leads to.
-    [[nodiscard]] static constexpr std::uint64_t next_level(std::uint64_t level, std::uint64_t) { return level - 1; }
     /// The lg2 size of the page that an entry of \p level maps.
     [[nodiscard]] static constexpr std::uint64_t leaf_size(std::uint64_t level, std::uint64_t) { return shift(level); }
     /// The table that an entry leads to.
@@ -282,7 +280,9 @@ public:
                ((at.bits & privileged_only) != 0 ? 0 : user) | (lg2 > 12 ? page_size | pat << 5 : pat);
     }
     /// The entry that leads to the table at \p o; rights are left to the leaves.
-    [[nodiscard]] static constexpr std::uint64_t make_table(Output o, std::uint64_t) { return o.value | present | writable | user; }
+    [[nodiscard]] static constexpr std::uint64_t make_table(Output o, std::uint64_t) {
+        return o.value | present | writable | user;
+    }
 
     /// The reserved bits of an entry of \p level.
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {

@@ -234,7 +234,7 @@ public:
         if ((e & reserved(at.level, leaf)) != 0 || (leaf && has_bad_type(e)))
             return answer::refuse(reserved_code(), fault_at::table, at);
         carry(p, e);
-        if (!leaf) return answer::table(next_level(at.level, e));
+        if (!leaf) return answer::table(at.level - 1);
         std::uint64_t const together = granted(p.rights);
         if (together == 0 && (scalable || a.covers(inquiring)) && a != none)
             return answer::refuse(absence(need), fault_at::input, denied == no_step ? at : denied);
@@ -260,8 +260,6 @@ public:
 
     /// Adds what \p e grants to the path.
     [[gnu::always_inline]] static constexpr void carry(path& p, std::uint64_t e) { p.rights &= e; }
-    /// The level of the table that an entry of \p level leads to.
-    [[nodiscard]] static constexpr std::uint64_t next_level(std::uint64_t level, std::uint64_t) { return level - 1; }
     /// The lg2 size of the page that an entry of \p level maps.
     [[nodiscard]] static constexpr std::uint64_t leaf_size(std::uint64_t level, std::uint64_t) { return shift(level); }
     /// The table that an entry leads to.
@@ -295,7 +293,9 @@ public:
         return o.value | (at.bits & read_write.bits) << grants_at() | (at.bits & format_bits) | (lg2 > 12 ? page_size : 0);
     }
     /// The entry that leads to the table at \p o; rights are left to the leaves.
-    [[nodiscard]] constexpr std::uint64_t make_table(Output o, std::uint64_t) const { return o.value | read_write.bits << grants_at(); }
+    [[nodiscard]] constexpr std::uint64_t make_table(Output o, std::uint64_t) const {
+        return o.value | read_write.bits << grants_at();
+    }
 
     /// The reserved bits of an entry of \p level.
     [[nodiscard]] constexpr std::uint64_t reserved(std::uint64_t level, bool leaf) const {

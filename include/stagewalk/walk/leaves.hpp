@@ -15,8 +15,8 @@
 namespace stagewalk {
 inline namespace v0 {
 
-/// A mapped page, or the part of it that lies in the range that was asked for.
-/// \tparam S the stage.
+/// A mapped page, or the part of it that lies in the range that was asked for and in one slot of its table: a page that fills
+/// several slots is several leaves. \tparam S the stage.
 template <stage S>
 struct leaf {
     range<typename S::input> part;         ///< The input addresses.
@@ -188,7 +188,7 @@ struct run_merger {
 
 /// Calls \p visit with every `leaf<S>` that \p s maps within \p where, in ascending order, and with the fault of every
 /// entry that is present and not valid or could not be read, if \p visit can be called with one. Absent subtrees cost
-/// one load.
+/// one load. What an entry that skips levels does not reach is left out.
 /// \param s the stage. Rights are not asked for; a leaf tells those that all levels grant together.
 /// \param m the memory that holds its tables.
 /// \param where the input addresses; those that the stage does not admit are left out.

@@ -132,7 +132,6 @@ concept reads_entries = requires(S const& s, std::uint64_t e, std::uint64_t leve
                                  access a) {
     { s.is_present(e) } -> std::same_as<bool>;
     { S::carry(p, e) } -> std::same_as<void>;
-    { S::next_level(level, e) } -> std::same_as<std::uint64_t>;
     { S::leaf_size(level, e) } -> std::same_as<std::uint64_t>;
     { s.target(e) } -> std::same_as<typename S::output>;
     { s.leaf_output(e, lg2) } -> std::same_as<typename S::output>;
@@ -180,7 +179,9 @@ template <class S>
     return low_mask(s.shift(level)) & ~low_mask(next + 1 < level ? s.shift(next + 1) : s.shift(level));
 }
 
-/// Whether the root table of \p S may be smaller than a page and lie anywhere in one (it declares `small_tables`, true).
+/// Whether the root table of \p S may be smaller than a page and lie anywhere in one (it declares `small_tables`, true). Then
+/// `root_index(in)` is the index into it, and `inner_index(level, in)`, static, the index into every other table, which begins
+/// where a page begins: it depends on nothing but the format.
 template <class S>
 inline constexpr bool small_tables = requires {
     requires S::small_tables;
