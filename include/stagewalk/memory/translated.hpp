@@ -4,10 +4,12 @@
 
 #include "../core/access.hpp"
 #include "../core/translation.hpp"
+#include "../walk/walk.hpp"
 #include "concept.hpp"
 
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 namespace stagewalk {
 inline namespace v0 {
@@ -56,10 +58,13 @@ public:
 
     /// The 64 bits at \p a.
     [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
-        auto word = fetch(a);
-        if (!word) [[unlikely]]
-            return failure{why_};
-        return *word;
+        std::uint64_t const word = fetch(a);
+        if (!last_) [[unlikely]] {
+            auto const told = last_;
+            last_ = true;
+            return failure{told.error()};
+        }
+        return word;
     }
 
     /// Replaces the 64 bits at \p a if they still are \p expected. Needs the translation to grant writing.
@@ -84,29 +89,91 @@ public:
     }
 
 private:
-    struct see_why {};
+    // Deliberately not inlined: a walk in this memory calls it once per descriptor, and five copies of the inner walk in each of
+    // five levels would not stay in the instruction cache. It returns one register, and leaves in last_ why it has nothing to
+    // return: so whatever is not plain is one call in tail position, and the plain way needs no room on the stack.
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr std::uint64_t fetch(address a) noexcept {
+        if constexpr (is_one_walk) {
+            auto const& s = translator_.of();
+            return detail::fast_walk_to(s, translator_.memory(), s.root(), a, load_needs_, going_on<decltype(s)>{*this});
+        } else {
+            return fetch_from(translator_.translate(a, load_needs_));
+        }
+    }
 
-    // Deliberately not inlined: a walk in this memory calls it once per descriptor, and five copies of the inner walk
-    // in each of five levels would not stay in the instruction cache. What it returns fits two registers; the error,
-    // which does not, is left in `why_`.
-    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr outcome<std::uint64_t, see_why> fetch(address a) noexcept {
-        auto t = translator_.translate(a, load_needs_);
-        if (!t) [[unlikely]] {
-            why_ = {true, t.error(), {}};
-            return failure{see_why{}};
+    static constexpr bool is_one_walk = requires { requires T::is_walk; };
+
+    // The end of a walk that is the whole translation: the entry is loaded.
+    template <class S>
+    struct going_on {
+        using result = std::uint64_t;
+        using path = typename std::remove_cvref_t<S>::path;
+        using place = typename T::output;
+
+        translated& self;
+
+        [[nodiscard, gnu::always_inline]] constexpr result found(address, translation<place> const& t) const {
+            return self.load_at(t.output);
         }
-        auto loaded = memory_->load(t->output);
-        if (!loaded) [[unlikely]] {
-            why_ = {false, {}, loaded.error()};
-            return failure{see_why{}};
+        [[nodiscard, gnu::always_inline]] constexpr result refused(address in) const { return self.refused_address(in); }
+        template <class Why>
+        [[nodiscard, gnu::always_inline]] constexpr result unreadable(address in, std::uint64_t level, place table,
+                                                                      Why why) const {
+            return self.unreadable_table(in, level, table, why);
         }
+        [[nodiscard, gnu::always_inline]] constexpr result closer(address in, access, std::uint64_t level, place table,
+                                                                  std::uint64_t e, path p) const {
+            return self.look_closer(in, level, table, e, p);
+        }
+        [[nodiscard, gnu::always_inline]] constexpr result without_bottom(address in) const { return self.bottomless(in); }
+    };
+
+    // Where a walk ends that takes none of these ways.
+    [[nodiscard]] constexpr auto handing_over() const noexcept {
+        auto const& s = translator_.of();
+        auto& m = translator_.memory();
+        return detail::handing_over<std::remove_cvref_t<decltype(s)>, std::remove_reference_t<decltype(m)>>{s, m, nullptr};
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t refused_address(address in) noexcept {
+        return fetch_from(handing_over().refused(in));
+    }
+    template <class Why>
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t unreadable_table(address in, std::uint64_t level,
+                                                                                     typename T::output table, Why why) noexcept {
+        return fetch_from(handing_over().unreadable(in, level, table, why));
+    }
+    template <class Path>
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t
+    look_closer(address in, std::uint64_t level, typename T::output table, std::uint64_t e, Path p) noexcept {
+        return fetch_from(handing_over().closer(in, load_needs_, level, table, e, p));
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t bottomless(address in) noexcept {
+        return fetch_from(handing_over().without_bottom(in));
+    }
+
+    template <class Walked>
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t fetch_from(Walked walked) noexcept {
+        if (!walked) [[unlikely]] {
+            last_ = failure{error{true, walked.error(), {}}};
+            return 0;
+        }
+        return load_at(walked->output);
+    }
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t load_at(typename M::address at) noexcept {
+        auto loaded = memory_->load(at);
+        if (!loaded) [[unlikely]]
+            return unreadable_word(loaded.error());
         return *loaded;
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t unreadable_word(typename M::error why) noexcept {
+        last_ = failure{error{false, {}, why}};
+        return 0;
     }
 
     T translator_;
     M* memory_;
     LoadNeeds load_needs_;
-    error why_{};
+    outcome<bool, error> last_{true}; // why the last load failed, for as long as nobody has been told
 };
 
 } // namespace v0

@@ -9,6 +9,7 @@
 #include "stage2_translator.hpp"
 
 #include <cstdint>
+#include <type_traits>
 
 namespace stagewalk {
 inline namespace v0 {
@@ -47,10 +48,12 @@ public:
 
     /// The 64 bits at \p a.
     [[nodiscard, gnu::always_inline]] constexpr outcome<std::uint64_t, error> load(address a) noexcept {
-        auto word = fetch(a);
-        if (!word) [[unlikely]]
+        std::uint64_t const word = fetch(a);
+        if (failed_) [[unlikely]] {
+            failed_ = false;
             return failure{why_};
-        return *word;
+        }
+        return word;
     }
 
     /// Replaces the 64 bits at \p a if they still are \p expected. Stage 2 must grant writing.
@@ -102,27 +105,98 @@ public:
     [[nodiscard]] constexpr error const& why() const { return why_; }
 
 private:
-    // Deliberately not inlined: a walk calls it once per descriptor. What it returns fits two registers; the error, which does
-    // not, is left in why_.
-    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr outcome<std::uint64_t, see_why> fetch(address a) noexcept {
+    using place = typename M::address;
+
+    // Deliberately not inlined: a walk calls it once per descriptor. It returns one register, and leaves in failed_ and why_ that
+    // it has nothing to return: so whatever is not plain is one call in tail position, as in memory/translated.hpp.
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr std::uint64_t fetch(address a) noexcept {
+        if constexpr (std::is_same_v<Trace, no_trace>) {
+            if (second_->is_plain()) [[likely]]
+                return second_->translate_to(a, read, going_on{*this});
+        }
+        return fetch_exactly(a);
+    }
+
+    // The end of a plain walk of stage 2: the descriptor is loaded.
+    struct going_on {
+        using result = std::uint64_t;
+
+        guest_tables& self;
+
+        [[nodiscard, gnu::always_inline]] constexpr result found(address in, translation<place> const& t) const {
+            if (self.spares_devices_ && self.is_device(t)) [[unlikely]]
+                return self.forbidden_word(in);
+            return self.load_at(in, t.output);
+        }
+        [[nodiscard, gnu::always_inline]] constexpr result refused(address in) const { return self.refused_address(in); }
+        template <class Why>
+        [[nodiscard, gnu::always_inline]] constexpr result unreadable(address in, std::uint64_t level, place table,
+                                                                      Why why) const {
+            return self.unreadable_table(in, level, table, why);
+        }
+        template <class Path>
+        [[nodiscard, gnu::always_inline]] constexpr result closer(address in, access, std::uint64_t level, place table,
+                                                                  std::uint64_t e, Path) const {
+            return self.look_closer(in, level, table, e);
+        }
+        [[nodiscard, gnu::always_inline]] constexpr result without_bottom(address in) const {
+            return self.refused_address(in); // never: level 0 is entered always
+        }
+    };
+
+    template <class GoOn>
+    [[nodiscard]] constexpr std::uint64_t resume(address in, GoOn const& go_on) noexcept {
         owed_update owed;
-        auto t = second_->translate_here(a, read, owed);
-        if (!t) [[unlikely]]
-            return refused(a, read, t.error());
-        if (spares_devices_ && is_device(*t)) [[unlikely]]
-            return refused(a, read, forbidden());
-        auto at = t->output;
-        if (owed.is_owed()) [[unlikely]] {
-            auto reached = settle_and_reach(a, at, owed);
-            if (!reached) return failure{see_why{}};
-            at = *reached;
-        }
+        auto const walked = second_->resume([&]<class S>(S const& s, M& m) {
+            return go_on(stagewalk::detail::handing_over<S, M>{s, m, &owed}, typename S::path{});
+        });
+        return finish(in, walked, owed);
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t refused_address(address in) noexcept {
+        return resume(in, [&](auto const& end, auto) { return end.refused(in); });
+    }
+    template <class Why>
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t unreadable_table(address in, std::uint64_t level, place table,
+                                                                                     Why why) noexcept {
+        return resume(in, [&](auto const& end, auto) { return end.unreadable(in, level, table, why); });
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t look_closer(address in, std::uint64_t level, place table,
+                                                                                std::uint64_t e) noexcept {
+        return resume(in, [&](auto const& end, auto path) { return end.closer(in, read, level, table, e, path); });
+    }
+    // Stage 2 traced, or of the other byte order.
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t fetch_exactly(address a) noexcept {
+        owed_update owed;
+        auto const walked = second_->translate(a, read, owed);
+        return finish(a, walked, owed);
+    }
+
+    [[nodiscard]] constexpr std::uint64_t finish(address a, typename translator::answer const& walked,
+                                                 owed_update const& owed) noexcept {
+        if (!walked) return without_word(refused(a, read, walked.error()));
+        if (spares_devices_ && is_device(*walked)) return forbidden_word(a);
+        if (!owed.is_owed()) return load_at(a, walked->output);
+        auto const reached = settle_and_reach(a, walked->output, owed);
+        return reached ? load_at(a, *reached) : without_word(see_why{});
+    }
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t load_at(address a, place at) noexcept {
         auto loaded = memory_->load(at);
-        if (!loaded) [[unlikely]] {
-            why_ = aborted(a, at);
-            return failure{see_why{}};
-        }
+        if (!loaded) [[unlikely]]
+            return aborted_word(a, at);
         return *loaded;
+    }
+    // Of something that has left its fault in why_.
+    template <class Refused>
+    constexpr std::uint64_t without_word(Refused) noexcept {
+        failed_ = true;
+        return 0;
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t forbidden_word(address a) noexcept {
+        return without_word(refused(a, read, forbidden()));
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] constexpr std::uint64_t aborted_word(address a, place at) noexcept {
+        why_ = aborted(a, at);
+        return without_word(see_why{});
     }
     // The update that a translation for reading left is made; if its entry has changed, it is all to be done again.
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr outcome<typename M::address, see_why>
@@ -167,6 +241,7 @@ private:
     M* memory_;
     bool spares_devices_; // S2PTW
     bool forces_;         // S2FWB
+    bool failed_{};       // the last load, for as long as nobody has been told
     error why_{};
 };
 

@@ -118,9 +118,9 @@ public:
     struct fast_lane {
         std::uint64_t table_mask; ///< A table: its type, what it must not have, AF where tables keep one.
         std::uint64_t table_want; ///< What that must be.
-        std::uint64_t leaf_mask;  ///< A page: its type, AF, the rights needed, address bits that are too high.
+        std::uint64_t leaf_mask;  ///< A page: its type, AF, the rights needed, address bits that are too high or out of place.
         std::uint64_t page_want;  ///< What that must be.
-        std::uint64_t blocks;     ///< Bit L: level L may have blocks.
+        stage1 const& of;         ///< Knows which levels may have blocks: rarely asked, so no register is kept for it.
 
         /// Whether descriptor \p e leads to a table and forbids nothing.
         [[nodiscard, gnu::always_inline]] constexpr bool leads_on(std::uint64_t, std::uint64_t e) const {
@@ -128,8 +128,18 @@ public:
         }
         /// Whether descriptor \p e of \p level maps a page or block and grants what is needed.
         [[nodiscard, gnu::always_inline]] constexpr bool maps(std::uint64_t level, std::uint64_t e) const {
-            if (level == 0) return (e & leaf_mask) == page_want;
-            return (blocks >> level & 1) != 0 && (e & leaf_mask) == (page_want ^ 2);
+            return maps_but_for(of.merely_out_of_place(), level, e);
+        }
+        /// The same with no address bit out of place.
+        [[nodiscard, gnu::always_inline]] constexpr bool maps_plainly(std::uint64_t level, std::uint64_t e) const {
+            return maps_but_for(0, level, e);
+        }
+
+    private:
+        [[nodiscard, gnu::always_inline]] constexpr bool maps_but_for(std::uint64_t bits, std::uint64_t level,
+                                                                      std::uint64_t e) const {
+            if (level == 0) return (e & leaf_mask & ~bits) == page_want;
+            return of.may_be_block(level) && (e & leaf_mask & ~bits) == (page_want ^ 2);
         }
     };
 
@@ -140,11 +150,9 @@ public:
     }
 
     /// The fast lane for a request that needs \p a.
-    [[nodiscard, gnu::always_inline]] constexpr fast_lane lane(access a) const { return lane_over(0, 0, a); }
+    [[nodiscard, gnu::always_inline]] constexpr fast_lane lane(access a) const { return lane_over(0, a); }
     /// The fast lane for tables that we wrote.
-    [[nodiscard, gnu::always_inline]] constexpr fast_lane trusting_lane(access a) const {
-        return lane_over(this->bad_table() & ~this->out_of_place(), this->bad_leaf(), a);
-    }
+    [[nodiscard, gnu::always_inline]] constexpr fast_lane trusting_lane(access a) const { return lane_over(this->too_high(), a); }
 
     /// The law (IHI 0070 3.4, 7.3.12 to 7.3.16): validity, address size, access flag, permission, each table's forbidding
     /// together at the leaf.
@@ -195,6 +203,11 @@ public:
         std::uint64_t const own = (e & index_bits) << 1 | ((e & shown_) ^ (privileged_only | global));
         std::uint64_t const granted = is_accessible(e) ? rights(e, p, a) & ~(is_kept_clean(e, a) ? write.bits : 0) : 0;
         return attributes::from_bits(own | granted);
+    }
+
+    /// The same of a descriptor that the fast lane took for \p a: it is accessible, and no table forbids anything.
+    [[nodiscard, gnu::always_inline]] constexpr attributes plain_attributes(std::uint64_t e, access a) const {
+        return attributes::from_bits((e & index_bits) << 1 | ((e & shown_) ^ (privileged_only | global)) | rights(e, path{}, a));
     }
 
     /// Whether a page at \p o with attributes \p at can be written down: reading at least, and an address and bits that there
@@ -274,14 +287,13 @@ private:
     }
 
     // The fast lane serves who reads or writes data; who fetches, asks or needs nothing goes by the law. Without a look at the
-    // bits of a table and of a leaf that a trusted one does not have.
-    [[nodiscard, gnu::always_inline]] constexpr fast_lane lane_over(std::uint64_t but_table, std::uint64_t but_leaf,
-                                                                    access a) const {
+    // bits that a trusted descriptor does not have.
+    [[nodiscard, gnu::always_inline]] constexpr fast_lane lane_over(std::uint64_t but, access a) const {
         bool const is_privileged = a.covers(privileged);
         bool const plain = (a.bits & (execute.bits | inquiring.bits)) == 0 && (a.bits & read_write.bits) != 0;
         static_assert(read_only == write.bits << 6);
-        return {table_mask_ & ~but_table, table_want_, (leaf_mask_[is_privileged] & ~but_leaf) | (a.bits & write.bits) << 6,
-                plain ? leaf_want_[is_privileged] : nothing_at_all, this->block_levels()};
+        return {table_mask_ & ~but, table_want_, (leaf_mask_[is_privileged] & ~but) | (a.bits & write.bits) << 6,
+                plain ? leaf_want_[is_privileged] : nothing_at_all, *this};
     }
     // Each option, 0 or 1, times the bits that it decides about.
     [[gnu::always_inline]] constexpr void prepare(bool shared_by_tables) {
@@ -289,13 +301,13 @@ private:
         std::uint64_t const flag = (options_.ignores_access ^ 1) * accessed;
         std::uint64_t const two = options_.one_privilege ^ 1;
         table_want_ = 3 | kept;
-        table_mask_ = table_want_ | this->bad_table() | (options_.ignores_hierarchy ^ 1) * hierarchy;
+        table_mask_ = table_want_ | this->bad_address() | (options_.ignores_hierarchy ^ 1) * hierarchy;
         needs_accessed_ = flag & ~(options_.updates_access * accessed);
         shown_ = (own_bits & ~(shared_by_tables ? sharing_bits : 0)) | options_.wide_index * index_bit_3;
         leaf_want_[0] = 3 | flag | two * unprivileged;
-        leaf_mask_[0] = leaf_want_[0] | this->bad_leaf();
+        leaf_mask_[0] = leaf_want_[0] | this->bad_address();
         leaf_want_[1] = 3 | flag | (0 - (two & options_.no_executable)); // all ones: nothing at all
-        leaf_mask_[1] = 3 | flag | (two & options_.no_unprivileged) * unprivileged | this->bad_leaf();
+        leaf_mask_[1] = 3 | flag | (two & options_.no_unprivileged) * unprivileged | this->bad_address();
     }
 
     std::uint64_t needs_accessed_{}; // AF, where a leaf must have it

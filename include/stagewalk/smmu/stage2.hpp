@@ -94,9 +94,9 @@ public:
     struct fast_lane {
         std::uint64_t table_mask; ///< A table: its type, addresses too high, AF where tables keep one.
         std::uint64_t table_want; ///< What that must be.
-        std::uint64_t leaf_mask;  ///< A page: its type, AF, the rights needed, address bits that are too high.
+        std::uint64_t leaf_mask;  ///< A page: its type, AF, the rights needed, address bits that are too high or out of place.
         std::uint64_t page_want;  ///< What that must be.
-        std::uint64_t blocks;     ///< Bit L: level L may have blocks.
+        stage2 const& of;         ///< Knows which levels may have blocks: rarely asked, so no register is kept for it.
 
         /// Whether descriptor \p e leads to a table.
         [[nodiscard, gnu::always_inline]] constexpr bool leads_on(std::uint64_t, std::uint64_t e) const {
@@ -104,16 +104,26 @@ public:
         }
         /// Whether descriptor \p e of \p level maps a page or block and grants what is needed.
         [[nodiscard, gnu::always_inline]] constexpr bool maps(std::uint64_t level, std::uint64_t e) const {
-            if (level == 0) return (e & leaf_mask) == page_want;
-            return (blocks >> level & 1) != 0 && (e & leaf_mask) == (page_want ^ 2);
+            return maps_but_for(of.merely_out_of_place(), level, e);
+        }
+        /// The same with no address bit out of place.
+        [[nodiscard, gnu::always_inline]] constexpr bool maps_plainly(std::uint64_t level, std::uint64_t e) const {
+            return maps_but_for(0, level, e);
+        }
+
+    private:
+        [[nodiscard, gnu::always_inline]] constexpr bool maps_but_for(std::uint64_t bits, std::uint64_t level,
+                                                                      std::uint64_t e) const {
+            if (level == 0) return (e & leaf_mask & ~bits) == page_want;
+            return of.may_be_block(level) && (e & leaf_mask & ~bits) == (page_want ^ 2);
         }
     };
 
     /// \param shape where the tables lie and how far they reach.
     /// \param options what else the stream table entry says.
     constexpr stage2(table_shape const& shape, stage2_options options = {})
-        : base{shape}, table_want_{3 | (options.updates_tables ? accessed : 0)}, table_mask_{table_want_ | this->bad_table()},
-          leaf_want_{3 | (options.ignores_access ? 0 : accessed)}, leaf_mask_{leaf_want_ | this->bad_leaf()},
+        : base{shape}, table_want_{3 | (options.updates_tables ? accessed : 0)}, table_mask_{table_want_ | this->bad_address()},
+          leaf_want_{3 | (options.ignores_access ? 0 : accessed)}, leaf_mask_{leaf_want_ | this->bad_address()},
           needs_accessed_{options.updates_access || options.ignores_access ? 0 : accessed},
           shown_{own_bits & ~(shape.wide && G != granule::k64 ? sharing_bits : 0)}, options_{options} {}
 
@@ -121,7 +131,7 @@ public:
     [[nodiscard, gnu::always_inline]] constexpr fast_lane lane(access a) const { return lane_over(table_mask_, leaf_mask_, a); }
     /// The fast lane for tables that we wrote.
     [[nodiscard, gnu::always_inline]] constexpr fast_lane trusting_lane(access a) const {
-        return lane_over(table_mask_ & ~(this->bad_table() & ~this->out_of_place()), leaf_mask_ & ~this->bad_leaf(), a);
+        return lane_over(table_mask_ & ~this->too_high(), leaf_mask_ & ~this->too_high(), a);
     }
 
     /// The law (IHI 0070 3.4, 7.3.12 to 7.3.16): validity, address size, access flag, permission.
@@ -162,6 +172,11 @@ public:
         std::uint64_t const own = (e & type_bits) << 1 | (e & shown_);
         std::uint64_t const granted = is_accessible(e) ? rights(e, a) & ~(is_kept_clean(e, a) ? write.bits : 0) : 0;
         return attributes::from_bits(own | granted);
+    }
+
+    /// The same of a descriptor that the fast lane took for \p a: it is accessible.
+    [[nodiscard, gnu::always_inline]] constexpr attributes plain_attributes(std::uint64_t e, access a) const {
+        return attributes::from_bits((e & type_bits) << 1 | (e & shown_) | rights(e, a));
     }
 
     /// Whether a page at \p o with attributes \p at can be written down: a right at all, and an address and bits that there are.
@@ -232,7 +247,7 @@ private:
         static_assert(readable == read.bits << 6 && writable == write.bits << 6);
         std::uint64_t const right = (a.bits & read_write.bits) << 6;
         bool const plain = (a.bits & (execute.bits | inquiring.bits)) == 0 && right != 0;
-        return {table_mask, table_want_, leaf_mask | right, plain ? leaf_want_ | right : nothing_at_all, this->block_levels()};
+        return {table_mask, table_want_, leaf_mask | right, plain ? leaf_want_ | right : nothing_at_all, *this};
     }
 
     std::uint64_t table_want_;

@@ -39,14 +39,33 @@ public:
 
     /// Translates \p in for \p a; the update that the leaf needs is left in \p owed.
     [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer translate(input in, access a, owed_update& owed) const noexcept {
-        return translate_here(in, a, owed);
-    }
-    /// The same, inlined: for who is out of line himself.
-    [[nodiscard, gnu::always_inline]] constexpr answer translate_here(input in, access a, owed_update& owed) const noexcept {
         switch (tables_.size) {
         case granule::k16: return walk_in(tables_.k16, in, a, owed);
         case granule::k64: return walk_in(tables_.k64, in, a, owed);
         default: return walk_in(tables_.k4, in, a, owed);
+        }
+    }
+    /// Translates \p in for \p a, but hands what it finds, or where it has to look closer, to \p end: see
+    /// `memory/translated.hpp`. Of a stage whose tables are not swapped and that nobody traces.
+    template <class End>
+    [[nodiscard, gnu::always_inline]] constexpr typename End::result translate_to(input in, access a,
+                                                                                  End const& end) const noexcept {
+        switch (tables_.size) {
+        case granule::k16: return walk_to(tables_.k16, in, a, end);
+        case granule::k64: return walk_to(tables_.k64, in, a, end);
+        default: return walk_to(tables_.k4, in, a, end);
+        }
+    }
+    /// Whether translate_to() serves it.
+    [[nodiscard, gnu::always_inline]] constexpr bool is_plain() const { return std::is_same_v<Trace, no_trace> && !swapped_; }
+
+    /// Where translate_to() stopped, to the end: calls \p go_on with the one stage that there is and its memory.
+    template <class GoOn>
+    [[nodiscard]] constexpr answer resume(GoOn const& go_on) const noexcept {
+        switch (tables_.size) {
+        case granule::k16: return own(go_on(tables_.k16, *memory_));
+        case granule::k64: return own(go_on(tables_.k64, *memory_));
+        default: return own(go_on(tables_.k4, *memory_));
         }
     }
     /// Translates \p in for \p a and makes the update.
@@ -73,7 +92,7 @@ public:
     }
 
 private:
-    // A stage of one of the three granules.
+    // A stage of one of the three granules, made where it stays.
     struct any_stage2 {
         granule size;
         union {
@@ -81,14 +100,18 @@ private:
             stage2<granule::k16, input, output> k16;
             stage2<granule::k64, input, output> k64;
         };
-        constexpr any_stage2(stage2<granule::k4, input, output> const& s) : size{granule::k4}, k4{s} {}
-        constexpr any_stage2(stage2<granule::k16, input, output> const& s) : size{granule::k16}, k16{s} {}
-        constexpr any_stage2(stage2<granule::k64, input, output> const& s) : size{granule::k64}, k64{s} {}
+        template <granule G>
+        using constant = std::integral_constant<granule, G>;
+        constexpr any_stage2(constant<granule::k4> g, binding const& b, capabilities const& caps, policy const& rules)
+            : size{g()}, k4{stage2_of<g(), output>(b, caps, rules)} {}
+        constexpr any_stage2(constant<granule::k16> g, binding const& b, capabilities const& caps, policy const& rules)
+            : size{g()}, k16{stage2_of<g(), output>(b, caps, rules)} {}
+        constexpr any_stage2(constant<granule::k64> g, binding const& b, capabilities const& caps, policy const& rules)
+            : size{g()}, k64{stage2_of<g(), output>(b, caps, rules)} {}
     };
 
     [[nodiscard]] static constexpr any_stage2 make(binding const& b, capabilities const& caps, policy const& rules) {
-        return with_granule(b.stream.stage2_granule(),
-                            [&](auto g) { return any_stage2{stage2_of<g(), output>(b, caps, rules)}; });
+        return with_granule(b.stream.stage2_granule(), [&](auto g) { return any_stage2{g, b, caps, rules}; });
     }
 
     template <class S>
@@ -103,6 +126,11 @@ private:
         } else {
             return own(walk_owing(s, *memory_, in, a, owed, *trace_));
         }
+    }
+    template <class S, class End>
+    [[nodiscard, gnu::always_inline]] constexpr typename End::result walk_to(S const& s, input in, access a,
+                                                                             End const& end) const noexcept {
+        return stagewalk::detail::fast_walk_to(s, *memory_, s.root(), in, a, end);
     }
     template <class S>
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr answer walk_swapped(S const& s, input in, access a,

@@ -54,16 +54,15 @@ public:
         : top_{shape.top}, block_levels_{blocks(shape.wide)}, range_mask_{~low_mask(shape.input_size) &
                                                                           low_mask(shape.ignores_top_byte ? 56 : 64)},
           range_want_{shape.upper ? range_mask_ : 0}, input_mask_{low_mask(shape.input_size)},
-          in_place_{narrow_address | (shape.wide && G != granule::k64 ? bit_mask(49, 48) : 0)},
-          moved_{shape.wide ? moved_bits : 0}, beyond_{~low_mask(shape.output_size) & low_mask(56)} {
+          upper_{shape.wide ? upper_bits : 0}, beyond_{~low_mask(shape.output_size) & low_mask(56)} {
         // No shape, however wrong, may lead a walk out of these arrays.
         if (top_ >= levels_max) top_ = levels_max - 1;
         std::uint64_t const wanted = shape.input_size > shift(top_) ? shape.input_size - shift(top_) : 0;
         std::uint64_t const root_bits = wanted < stride + 4 ? wanted : stride + 4;
         std::uint64_t const lg2_root = root_bits + 3 > shape.lg2_least ? root_bits + 3 : shape.lg2_least;
         root_ = Output{shape.root & ~low_mask(lg2_root)};
-        for (std::uint64_t level = 0; level < levels_max; ++level)
-            index_mask_[level] = low_mask(level == top_ ? root_bits : stride);
+        root_shift_ = shift(top_);
+        root_mask_ = low_mask(root_bits);
     }
 
     /// The top table.
@@ -74,7 +73,15 @@ public:
     [[nodiscard]] static constexpr std::uint64_t shift(std::uint64_t level) { return lg2_page + stride * level; }
     /// The index into a table of \p level. The top table may be up to 16 tables long (concatenation).
     [[nodiscard, gnu::always_inline]] constexpr std::uint64_t index(std::uint64_t level, Input in) const {
-        return in.value >> shift(level) & index_mask_[level];
+        return level == top_ ? root_index(in) : inner_index(level, in);
+    }
+    /// The index into the top table.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t root_index(Input in) const {
+        return in.value >> root_shift_ & root_mask_;
+    }
+    /// The index into any other table, of \p level.
+    [[nodiscard, gnu::always_inline]] static constexpr std::uint64_t inner_index(std::uint64_t level, Input in) {
+        return in.value >> shift(level) & low_mask(stride);
     }
 
     /// Whether \p in is in the range that the tables translate.
@@ -91,13 +98,11 @@ public:
 
     /// Whether \p e is anything but invalid.
     [[nodiscard]] static constexpr bool is_present(std::uint64_t e) { return (e & 1) != 0; }
-    /// The level of the table that a descriptor of \p level leads to.
-    [[nodiscard]] static constexpr std::uint64_t next_level(std::uint64_t level, std::uint64_t) { return level - 1; }
     /// The lg2 size of the page or block that a descriptor of \p level maps. The contiguous hint is not taken.
     [[nodiscard]] static constexpr std::uint64_t leaf_size(std::uint64_t level, std::uint64_t) { return shift(level); }
     /// The table that a descriptor leads to.
     [[nodiscard]] constexpr Output target(std::uint64_t e) const { return Output{address_in(e)}; }
-    /// The same of a descriptor that the fast lane took: no address bit is out of place.
+    /// The address in a descriptor, of a table or of a page, that the fast lane took plainly: no bit of it is out of place.
     [[nodiscard, gnu::always_inline]] static constexpr Output plain_target(std::uint64_t e) { return Output{e & narrow_address}; }
     /// The page or block of 2^\p lg2 bytes that a descriptor maps.
     [[nodiscard]] constexpr Output leaf_output(std::uint64_t e, std::uint64_t lg2) const {
@@ -133,14 +138,16 @@ protected:
     static constexpr std::uint64_t moved_bits = G == granule::k64 ? bit_mask(15, 12) : bit_mask(9, 8);
     /// How far up they belong.
     static constexpr std::uint64_t moved_by = G == granule::k64 ? 36 : 42;
+    /// All address bits that only wide descriptors have, moved or not.
+    static constexpr std::uint64_t upper_bits = moved_bits | (G == granule::k64 ? 0 : bit_mask(49, 48));
 
     /// The address in descriptor \p e.
     [[nodiscard, gnu::always_inline]] constexpr std::uint64_t address_in(std::uint64_t e) const {
-        return (e & in_place_) | (e & moved_) << moved_by;
+        return (e & in_place()) | (e & moved()) << moved_by;
     }
     /// \p address as a descriptor holds it.
     [[nodiscard]] constexpr std::uint64_t with_address(std::uint64_t address) const {
-        return (address & in_place_) | (address >> moved_by & moved_);
+        return (address & in_place()) | (address >> moved_by & moved());
     }
     /// Whether \p address can be written down and read again.
     [[nodiscard]] constexpr bool has_place(std::uint64_t address) const {
@@ -150,14 +157,16 @@ protected:
     [[nodiscard, gnu::always_inline]] constexpr bool may_be_block(std::uint64_t level) const {
         return (block_levels_ >> level & 1) != 0;
     }
-    /// Bit L: descriptors of level L may map a block.
-    [[nodiscard]] constexpr std::uint64_t block_levels() const { return block_levels_; }
-    /// The bits that a plain table descriptor does not have: addresses too high, or out of place.
-    [[nodiscard]] constexpr std::uint64_t bad_table() const { return (beyond_ & narrow_address) | out_of_place(); }
+    /// The bits that a plain descriptor does not have, of a table or of a page: addresses too high, or out of place.
+    [[nodiscard]] constexpr std::uint64_t bad_address() const { return too_high() | out_of_place(); }
+    /// Those that are too high, and in place.
+    [[nodiscard]] constexpr std::uint64_t too_high() const { return beyond_ & narrow_address; }
     /// The bits in which a descriptor holds address bits that plain_target() would miss.
-    [[nodiscard]] constexpr std::uint64_t out_of_place() const { return moved_ | (in_place_ & ~narrow_address); }
-    /// The bits that a plain page or block does not have: addresses too high.
-    [[nodiscard]] constexpr std::uint64_t bad_leaf() const { return (beyond_ & in_place_) | ((beyond_ >> moved_by) & moved_); }
+    [[nodiscard]] constexpr std::uint64_t out_of_place() const { return upper_; }
+    /// Those that are out of place, but not too high: all that keeps a page from being plain that has them.
+    [[nodiscard]] constexpr std::uint64_t merely_out_of_place() const {
+        return upper_ & ~((beyond_ & in_place()) | (beyond_ >> moved_by & moved()));
+    }
 
     /// What a descriptor is, before its address is looked at.
     enum class kind : std::uint8_t {
@@ -178,6 +187,10 @@ protected:
     }
 
 private:
+    // The address bits of a descriptor that are where they belong, and those that are not.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t in_place() const { return narrow_address | (upper_ & ~moved_bits); }
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t moved() const { return upper_ & moved_bits; }
+
     [[nodiscard]] static constexpr std::uint64_t blocks(bool large) {
         if (G == granule::k4) return large ? 0b1110 : 0b0110;
         return large ? 0b110 : 0b010;
@@ -189,10 +202,10 @@ private:
     std::uint64_t range_mask_;   // the bits of an input address that must all be alike
     std::uint64_t range_want_;
     std::uint64_t input_mask_;
-    std::uint64_t in_place_; // address bits of a descriptor that are where they belong
-    std::uint64_t moved_;    // and those that are not
-    std::uint64_t beyond_;   // address bits that no output may have
-    std::uint64_t index_mask_[levels_max]{};
+    std::uint64_t upper_;  // the address bits of a descriptor that a narrow one does not have
+    std::uint64_t beyond_; // address bits that no output may have
+    std::uint64_t root_shift_{};
+    std::uint64_t root_mask_{};
 };
 
 } // namespace smmu

@@ -43,6 +43,10 @@ public:
     [[nodiscard, gnu::flatten]] constexpr outcome<translation<output>, fault_type> translate(input in, access a) const noexcept {
         return of_->translate(in, a);
     }
+    // What a `single` is made of.
+    static constexpr bool is_walk = requires { requires T::is_walk; };
+    [[nodiscard]] constexpr auto& of() const { return of_->of(); }
+    [[nodiscard]] constexpr auto& memory() const { return of_->memory(); }
 
 private:
     T const* of_;

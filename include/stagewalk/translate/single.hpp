@@ -18,6 +18,9 @@ public:
     using output = typename S::output;   ///< What it translates to.
     using fault_type = walk_fault<S, M>; ///< Its fault.
 
+    /// Whether translate() is a walk of of() in memory() and nothing else: then others may walk by themselves (`translated`).
+    static constexpr bool is_walk = std::same_as<Trace, no_trace>;
+
     /// \param s the stage.
     /// \param m the memory that holds its tables, alive as long as this object.
     constexpr single(S const& s, M& m) requires std::same_as<Trace, no_trace> : stage_{s}, memory_{&m}, trace_{nullptr} {}
@@ -36,6 +39,8 @@ public:
 
     /// The stage.
     [[nodiscard]] constexpr S const& of() const { return stage_; }
+    /// The memory that holds its tables.
+    [[nodiscard]] constexpr M& memory() const { return *memory_; }
 
 private:
     S stage_;

@@ -209,42 +209,127 @@ template <class S>
     }
 }
 
+// How a walk ends: this one hands over what it found. Who goes on from there, and has no use for a translation in memory, brings
+// an end of his own (memory/translated.hpp).
+template <class S, class M>
+struct handing_over {
+    using result = walk_outcome<S, M>;
+
+    S const& s;
+    M& m;
+    owed_update* leave;
+
+    [[nodiscard, gnu::always_inline]] constexpr result found(typename S::input, translation<typename S::output> const& t) const {
+        return t;
+    }
+    [[nodiscard, gnu::always_inline]] constexpr result refused(typename S::input in) const {
+        return apart(refused_input<S, M>(s, in));
+    }
+    [[nodiscard, gnu::always_inline]] constexpr result unreadable(typename S::input in, std::uint64_t level,
+                                                                  typename S::output table, typename M::error error) const {
+        return apart(unreadable_entry<S, M>(s, in, level, table, error));
+    }
+    [[nodiscard, gnu::always_inline]] constexpr result closer(typename S::input in, access a, std::uint64_t level,
+                                                              typename S::output table, std::uint64_t e,
+                                                              typename S::path p) const {
+        return apart(look_closer(s, m, in, a, level, table, e, p, leave));
+    }
+    [[nodiscard, gnu::always_inline]] constexpr result without_bottom(typename S::input in) const {
+        return apart(bottomless<S, M>(in, {}));
+    }
+};
+
+// An entry that does not lead on: the page that it maps, if the fast lane takes it. Formats whose addresses are scattered over
+// the entry have a shorter way for those that it takes plainly.
+template <class S, class Lane, class End>
+[[nodiscard, gnu::always_inline]] inline constexpr typename End::result
+end_at(S const& s, typename S::input in, access a, Lane const& lane, std::uint64_t level, typename S::output table,
+       std::uint64_t e, typename S::path p, End const& end) {
+    std::uint64_t const lg2 = S::leaf_size(level, e);
+    if constexpr (requires { lane.maps_plainly(level, e); }) {
+        std::uint64_t const offset = low_mask(lg2);
+        auto page = S::plain_target(e);
+        if (!lane.maps_plainly(level, e)) [[unlikely]] {
+            if (!lane.maps(level, e)) return end.closer(in, a, level, table, e, p);
+            page = s.leaf_output(e, lg2);
+        }
+        return end.found(in, {typename S::output{(page.value & ~offset) | (in.value & offset)}, s.plain_attributes(e, a), lg2,
+                              passage::walked});
+    } else {
+        if (!lane.maps(level, e)) [[unlikely]]
+            return end.closer(in, a, level, table, e, p);
+        S::carry(p, e);
+        return end.found(in, leaf_translation(s, in, a, e, lg2, p));
+    }
+}
+
 // The fast lane: one level after the other, each with the level as a constant. A walk enters at the run-time top.
 // Here, and wherever else a walk's result passes through, an outcome is no `const` local: g++ 12 would keep it in
 // memory.
-template <std::uint64_t Level, class S, class M, class Fast, class Lane>
-[[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
-descend(S const& s, M& m, Fast& fast, owed_update* leave, typename S::input in, access a, Lane const& lane, std::uint64_t top,
-        typename S::output table, typename S::path p) {
+template <std::uint64_t Level, class S, class Fast, class Lane, class End>
+[[nodiscard, gnu::always_inline]] inline constexpr typename End::result
+descend(S const& s, Fast& fast, typename S::input in, access a, Lane const& lane, std::uint64_t top, typename S::output table,
+        typename S::path p, End const& end) {
     constexpr bool always = Level < S::levels_min;
-    if (always || Level <= top) {
-        auto loaded = load_entry<small_tables<S>>(fast, table, s.index(Level, in));
-        if (!loaded) [[unlikely]]
-            return apart(unreadable_entry<S, M>(s, in, Level, table, loaded.error()));
-        std::uint64_t const e = *loaded;
-        if (Level == 0 || !lane.leads_on(Level, e)) [[unlikely]] {
-            if (!lane.maps(Level, e)) [[unlikely]]
-                return apart(look_closer(s, m, in, a, Level, table, e, p, leave));
-            S::carry(p, e);
-            return leaf_translation(s, in, a, e, S::leaf_size(Level, e), p);
+    constexpr std::uint64_t least_top = small_tables<S> ? Level + 1 : Level;
+    if (always || least_top <= top) {
+        std::uint64_t index;
+        if constexpr (small_tables<S>) {
+            index = S::inner_index(Level, in);
+        } else {
+            index = s.index(Level, in);
         }
+        auto loaded = load_entry(fast, table, index);
+        if (!loaded) [[unlikely]]
+            return end.unreadable(in, Level, table, loaded.error());
+        std::uint64_t const e = *loaded;
+        if (Level == 0 || !lane.leads_on(Level, e)) [[unlikely]]
+            return end_at(s, in, a, lane, Level, table, e, p, end);
         S::carry(p, e);
         table = plain_target(s, e);
     }
     if constexpr (Level > 0) {
-        return descend<Level - 1>(s, m, fast, leave, in, a, lane, top, table, p);
+        return descend<Level - 1>(s, fast, in, a, lane, top, table, p, end);
     } else {
-        return apart(bottomless<S, M>(in, {}));
+        return end.without_bottom(in);
+    }
+}
+
+// The same from a root that is unlike the other tables: it is read with the level known at run time only, so that all the others
+// are whole tables with indices known beforehand.
+template <class S, class Fast, class Lane, class End>
+[[nodiscard, gnu::always_inline]] inline constexpr typename End::result
+descend_from_root(S const& s, Fast& fast, typename S::output root, typename S::input in, access a, Lane const& lane,
+                  End const& end) {
+    typename S::path p{};
+    std::uint64_t const top = s.top();
+    auto loaded = load_entry<true>(fast, root, s.root_index(in));
+    if (!loaded) [[unlikely]]
+        return end.unreadable(in, top, root, loaded.error());
+    std::uint64_t const e = *loaded;
+    if (top == 0 || !lane.leads_on(top, e)) [[unlikely]]
+        return end_at(s, in, a, lane, top, root, e, p, end);
+    S::carry(p, e);
+    return descend<S::levels_max - 2>(s, fast, in, a, lane, top, plain_target(s, e), p, end);
+}
+
+template <class S, class M, class End>
+[[nodiscard, gnu::always_inline]] inline constexpr typename End::result
+fast_walk_to(S const& s, M& m, typename S::output root, typename S::input in, access a, End const& end) {
+    if (!s.admits(in)) [[unlikely]]
+        return end.refused(in);
+    fast_memory<M> fast = m;
+    if constexpr (small_tables<S>) {
+        return descend_from_root(s, fast, root, in, a, s.lane(a), end);
+    } else {
+        return descend<S::levels_max - 1>(s, fast, in, a, s.lane(a), s.top(), root, typename S::path{}, end);
     }
 }
 
 template <class S, class M>
 [[nodiscard, gnu::always_inline]] inline constexpr walk_outcome<S, M>
 fast_walk(S const& s, M& m, typename S::output root, typename S::input in, access a, owed_update* leave) {
-    if (!s.admits(in)) [[unlikely]]
-        return apart(refused_input<S, M>(s, in));
-    fast_memory<M> fast = m;
-    return descend<S::levels_max - 1>(s, m, fast, leave, in, a, s.lane(a), s.top(), root, typename S::path{});
+    return fast_walk_to(s, m, root, in, a, handing_over<S, M>{s, m, leave});
 }
 
 // A walk that enters at a root table of its own: a unit keeps one stage per depth and never copies it for a domain.
