@@ -135,8 +135,9 @@ class work {
 public:
     /// \param pages the working set, a power of two.
     /// \param lg2 the lg2 size of a page.
-    work(std::uint64_t pages, std::uint64_t lg2)
-        : lg2_{lg2}, first_{0x2a95'6b4d'3000 & ~((pages << lg2) - 1)}, order_(look_ups(pages)) {
+    /// \param near an address among them.
+    work(std::uint64_t pages, std::uint64_t lg2, std::uint64_t near = 0x2a95'6b4d'3000)
+        : lg2_{lg2}, first_{near & ~((pages << lg2) - 1)}, order_(look_ups(pages)) {
         std::mt19937_64 random{2};
         for (auto& page : order_)
             page = static_cast<std::uint32_t>(random() & (pages - 1));

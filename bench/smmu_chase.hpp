@@ -161,8 +161,9 @@ private:
     std::uint64_t too_high_;
 };
 
-/// A guest's memory by hand: every address through a chase of stage 2, which refuses tables in Device memory (S2PTW).
-template <class Stage, class M>
+/// A guest's memory by hand: every address through a chase of stage 2.
+/// \tparam SparesDevices whether tables in Device memory are refused (S2PTW): a unit does it, two stages alone do not.
+template <class Stage, class M, bool SparesDevices = true>
 struct smmu_through {
     using address = typename Stage::input;
     using error = memory_error;
@@ -173,7 +174,7 @@ struct smmu_through {
     /// The place of an intermediate address.
     [[nodiscard, gnu::always_inline]] outcome<pa, memory_error> reach(address at) const noexcept {
         auto t = inner.look_up(at, read);
-        if (!t || (t->effective.bits & bit_mask(6, 5)) == 0) [[unlikely]]
+        if (!t || (SparesDevices && (t->effective.bits & bit_mask(6, 5)) == 0)) [[unlikely]]
             return failure{memory_error::outside};
         return t->output;
     }

@@ -1,6 +1,7 @@
 /// \file
 /// The subjects of SMMUs: one of them, a given number of look-ups, nothing else. See subjects.cpp.
 #include "../smmu_streams.hpp"
+#include "../smmu_two_stages.hpp"
 
 #include <cinttypes>
 #include <cstdlib>
@@ -34,6 +35,15 @@ std::uint64_t alone(bool ours, std::uint64_t count, View view) {
                 : independent(smmu_checked_chase<stage, M>{t.stage(), m}, t.order(), 0, count);
 }
 
+template <g First, g Second, class M, class View>
+std::uint64_t both(bool ours, std::uint64_t count, View view) {
+    using guest = smmu_guest<First, Second>;
+    guest const t{pages};
+    M const m = view(t.ram());
+    smmu_nested_walk<guest, M> const walked{t, m};
+    return ours ? independent(walked, t.order(), 0, count) : independent(smmu_nested_chase<guest, M>{t, m}, t.order(), 0, count);
+}
+
 template <class Tables, class M, class View>
 std::uint64_t behind(bool ours, std::uint64_t count, View view) {
     smmu_bus<Tables> const b{pages};
@@ -50,6 +60,15 @@ std::uint64_t subject_of(std::string_view name, bool ours, std::uint64_t count, 
     if (name == "stage2-4K") return alone<smmu_domain<g::k4>, M>(ours, count, view);
     if (name == "stage2-16K") return alone<smmu_domain<g::k16>, M>(ours, count, view);
     if (name == "stage2-64K") return alone<smmu_domain<g::k64>, M>(ours, count, view);
+    if (name == "nested-4K-4K") return both<g::k4, g::k4, M>(ours, count, view);
+    if (name == "nested-4K-16K") return both<g::k4, g::k16, M>(ours, count, view);
+    if (name == "nested-4K-64K") return both<g::k4, g::k64, M>(ours, count, view);
+    if (name == "nested-16K-4K") return both<g::k16, g::k4, M>(ours, count, view);
+    if (name == "nested-16K-16K") return both<g::k16, g::k16, M>(ours, count, view);
+    if (name == "nested-16K-64K") return both<g::k16, g::k64, M>(ours, count, view);
+    if (name == "nested-64K-4K") return both<g::k64, g::k4, M>(ours, count, view);
+    if (name == "nested-64K-16K") return both<g::k64, g::k16, M>(ours, count, view);
+    if (name == "nested-64K-64K") return both<g::k64, g::k64, M>(ours, count, view);
     if (name == "device-stage1-4K") return behind<smmu_process<g::k4>, M>(ours, count, view);
     if (name == "device-stage1-64K") return behind<smmu_process<g::k64>, M>(ours, count, view);
     if (name == "device-stage2-4K") return behind<smmu_domain<g::k4>, M>(ours, count, view);
