@@ -108,7 +108,7 @@ TEST_CASE("E40: 2 MiB and the tables above") {
     CHECK(stale(domain5, 0x100f'f003).addresses == from_to(0x1000'0000, 0x101f'ffff));
 }
 
-TEST_CASE("E41: two pages around 1 GiB become 2 GiB; as blocks they stay two pages") {
+TEST_CASE("E41: two pages around 1 GiB become 2 GiB, as blocks they stay two pages") {
     auto const around = from_to(0x3fff'f000, 0x4000'0fff);
     golden(amdvi::invalidate_pages(5, no_pasid, around, false), domain5, 0x3fff'f003);
     CHECK(stale(domain5, 0x3fff'f003).addresses == from_to(0, 0x7fff'ffff));
