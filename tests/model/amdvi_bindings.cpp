@@ -175,7 +175,7 @@ TEST_CASE("AMD-Vi: the stages of what find() finds, walked by hand, give what tr
     static builder b;
     check c;
     std::uint64_t done = 0;
-    while (done < 300'000) {
+    while (done < sw::test::fewer(300'000)) {
         b.build(random, memory, plan{});
         for (unsigned round = 0; round < 6; ++round) {
             b.next_round(random, memory);
@@ -195,6 +195,7 @@ TEST_CASE("AMD-Vi: the stages of what find() finds, walked by hand, give what tr
     for (auto const& [name, n] : c.reached)
         std::printf("%-12s %8llu walked, %8llu refused\n", name.c_str(), static_cast<wide>(n.walked),
                     static_cast<wide>(n.refused));
+    if (!sw::test::all_cases()) return;
     for (char const* const name : {"identity", "host", "guest", "nested"}) {
         INFO(name);
         CHECK(c.reached[name].walked > 1000);

@@ -2,6 +2,7 @@
 // random block.
 #include "amdvi_scopes.hpp"
 #include "catch.hpp"
+#include "host_memory.hpp"
 #include "random_bits.hpp"
 
 #include <stagewalk/amdvi/command.hpp>
@@ -162,7 +163,7 @@ TEST_CASE("AMD-Vi commands: random ones drop what the model drops, in every cach
     std::uint64_t kept[16][model::places]{};
     std::uint64_t illegal[16]{};
     std::uint64_t cases = 0;
-    for (unsigned round = 0; round < 40000; ++round) {
+    for (std::uint64_t round = 0, rounds = sw::test::fewer(40000); round < rounds; ++round) {
         model::unit const u = some.unit();
         model::words const w = some.command(round % 16 == 0 ? random.below(16) : 1 + random.below(10));
         std::uint64_t const op = model::opcode(w);
@@ -190,6 +191,7 @@ TEST_CASE("AMD-Vi commands: random ones drop what the model drops, in every cach
             }
     }
     std::printf("AMD-Vi commands: %llu cases\n", static_cast<unsigned long long>(cases));
+    if (!sw::test::all_cases()) return;
     CHECK(cases >= 300000);
     for (std::uint64_t op = 0; op < 16; ++op) {
         CAPTURE(op);
@@ -205,7 +207,7 @@ TEST_CASE("AMD-Vi commands: random ones drop what the model drops, in every cach
 TEST_CASE("AMD-Vi commands: the encoded block holds the range, and no smaller one does") {
     random_bits random{0xa302};
     unsigned sizes[65]{};
-    for (unsigned round = 0; round < 200000; ++round) {
+    for (std::uint64_t round = 0, rounds = sw::test::fewer(200000); round < rounds; ++round) {
         std::uint64_t first = random.any_width();
         std::uint64_t last = random.one_in(2) ? first + random.any_width() : first | random.any_width();
         if (random.one_in(2)) last = first + random.below(0x10000);
@@ -232,6 +234,7 @@ TEST_CASE("AMD-Vi commands: the encoded block holds the range, and no smaller on
         if (pages.last().value != (lg2 == 64 ? low(64) : first | low(lg2))) FAIL("last");
         if (lg2 == 64 && w.d[1] != 0x7fff'ffff'ffff'f001) FAIL("everything");
     }
+    if (!sw::test::all_cases()) return;
     for (unsigned lg2 = 12; lg2 <= 64; ++lg2) {
         CAPTURE(lg2);
         CHECK((sizes[lg2] > 0) == (lg2 <= 52 || lg2 == 64));
@@ -241,7 +244,7 @@ TEST_CASE("AMD-Vi commands: the encoded block holds the range, and no smaller on
 TEST_CASE("AMD-Vi commands: the blocks of a range are its pages, each once, and as few as can be") {
     random_bits random{0xa303};
     std::uint64_t many = 0;
-    for (unsigned round = 0; round < 4000; ++round) {
+    for (std::uint64_t round = 0, rounds = sw::test::fewer(4000); round < rounds; ++round) {
         std::uint64_t const pages = 1 + random.below(random.one_in(2) ? 64 : 5000);
         std::uint64_t base = random.any_width() & ~low(12);
         if (random.one_in(8)) base = low(64) - (pages << 12) + 1; // up to the very top
@@ -271,5 +274,6 @@ TEST_CASE("AMD-Vi commands: the blocks of a range are its pages, each once, and 
         if (next != last + 1) FAIL("not all");
         many += count > 4;
     }
+    if (!sw::test::all_cases()) return;
     CHECK(many > 500);
 }

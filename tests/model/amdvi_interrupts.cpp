@@ -1,6 +1,7 @@
 // Interrupt messages to an AMD IOMMU: the library against the naive interpreter, on random registers, entries and messages.
 #include "amdvi_model.hpp"
 #include "catch.hpp"
+#include "host_memory.hpp"
 #include "random_bits.hpp"
 
 #include <stagewalk/amdvi/event_record.hpp>
@@ -41,7 +42,7 @@ TEST_CASE("AMD-Vi interrupts: random ones become what the model makes of them") 
     std::uint64_t events[16]{};
     std::uint64_t ways[3]{};
     std::uint64_t silent = 0;
-    for (unsigned round = 0; round < 100000; ++round) {
+    for (std::uint64_t round = 0, rounds = sw::test::fewer(100000); round < rounds; ++round) {
         model::unit u;
         u.efr = random.one_in(4) ? random() : features | random.below(4) << 38 | (random() & (bit(47) | bit(51) | bit(55)));
         u.efr2 = random.one_in(8) ? random() : random.below(2) << 8;
@@ -139,6 +140,7 @@ TEST_CASE("AMD-Vi interrupts: random ones become what the model makes of them") 
     std::printf("AMD-Vi interrupts: %llu forwarded, %llu remapped, %llu to guests, %llu silent faults\n",
                 static_cast<unsigned long long>(ways[0]), static_cast<unsigned long long>(ways[1]),
                 static_cast<unsigned long long>(ways[2]), static_cast<unsigned long long>(silent));
+    if (!sw::test::all_cases()) return;
     for (auto const way : ways)
         CHECK(way > 1000);
     for (unsigned const code : {1u, 2u, 3u, 4u, 8u}) {

@@ -98,9 +98,9 @@ public:
         };
         auto loader = sw::make_callback<sw::pa>(load);
         auto updater = sw::make_callback<sw::pa>(load, exchange);
-        auto window = sw::make_windowed<sw::pa>([this](sw::pa page) -> std::uint64_t* {
+        auto window = sw::test::make_windowed<sw::pa>([this](sw::pa page) -> std::uint64_t* {
             std::size_t const i = a.index(page.value);
-            return i == static_cast<std::size_t>(arena::none) || i / 512 == a.bad_page ? nullptr : a.words + i;
+            return i == static_cast<std::size_t>(arena::none) || i / 512 == a.bad_page ? nullptr : a.words[i].image();
         });
         std::size_t const start = a.mark();
 
@@ -336,10 +336,10 @@ private:
 };
 
 void run(std::uint64_t cases, std::uint64_t seed, plan const& wish) {
-    tally reached = compare(cases, seed, wish);
+    tally reached = compare(sw::test::fewer(cases), seed, wish);
     for (auto const& [name, count] : reached)
         std::printf("%10llu  %s\n", static_cast<wide>(count), name.c_str());
-    if (wish.kind != 0) demands{reached, wish.kind};
+    if (wish.kind != 0 && sw::test::all_cases()) demands{reached, wish.kind};
 }
 
 } // namespace

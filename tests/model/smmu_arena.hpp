@@ -12,6 +12,7 @@
 //     }
 #pragma once
 
+#include "host_memory.hpp"
 #include "random_bits.hpp"
 #include "smmu_model.hpp"
 
@@ -32,7 +33,7 @@ struct arena {
     static constexpr unsigned capacity = 96;
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
-    alignas(4096) std::uint64_t words[capacity * 512]{};
+    alignas(4096) stagewalk::test::table_word words[capacity * 512]{};
     std::uint64_t frames[capacity]{}; // addresses / 4096
     unsigned used = 0;
     std::uint64_t bad_word = none; // a word that cannot be read
@@ -104,7 +105,7 @@ struct arena {
     }
     std::uint64_t peek(std::uint64_t address) const {
         std::size_t const i = index(address);
-        return i == static_cast<std::size_t>(none) ? 0 : words[i];
+        return i == static_cast<std::size_t>(none) ? 0 : std::uint64_t{words[i]};
     }
     void write(std::size_t i, std::uint64_t value) {
         if (i == static_cast<std::size_t>(none)) return;

@@ -1,6 +1,7 @@
 // A small arena of tables, and random and hostile contents for it.
 #pragma once
 
+#include "host_memory.hpp"
 #include "random_bits.hpp"
 #include "vtd_model.hpp"
 
@@ -19,14 +20,14 @@ struct arena {
     static constexpr std::uint64_t bytes = pages * 4096;
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
-    alignas(4096) std::uint64_t words[pages * 512]{};
+    alignas(4096) stagewalk::test::table_word words[pages * 512]{};
     std::uint64_t origin = 0;
     std::uint64_t missing = 0;     // a bit for each page that cannot be read
     std::uint64_t bad_word = none; // a word that cannot be read
     bool folds = false;            // every address stands for one in the arena
 
     std::uint64_t page(std::uint64_t i) const { return origin + i * 4096; }
-    std::uint64_t& at(std::uint64_t address) { return words[(address - origin) / 8]; }
+    stagewalk::test::table_word& at(std::uint64_t address) { return words[(address - origin) / 8]; }
     std::uint64_t index(std::uint64_t address) const {
         std::uint64_t const offset = address - origin;
         return (folds ? offset % bytes : offset) / 8;
@@ -193,7 +194,7 @@ inline void build(random_bits& random, arena& a, scene& s) {
 inline void mutate(random_bits& random, arena& a, scene const& s) {
     std::uint64_t const count = random.one_in(3) ? 2 : 1;
     for (std::uint64_t i = 0; i < count; ++i) {
-        std::uint64_t& word = a.at(s.path[random.one_in(6) ? random.below(4) : random.below(s.path_length)]);
+        auto& word = a.at(s.path[random.one_in(6) ? random.below(4) : random.below(s.path_length)]);
         switch (random.below(13)) {
         case 0: word ^= std::uint64_t{1} << random.below(64); break;
         case 1: word ^= std::uint64_t{1} << random.below(64); break;

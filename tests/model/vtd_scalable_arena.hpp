@@ -1,6 +1,7 @@
 // An arena of scalable-mode tables, and random and hostile contents for it.
 #pragma once
 
+#include "host_memory.hpp"
 #include "random_bits.hpp"
 #include "vtd_scalable_model.hpp"
 
@@ -19,7 +20,7 @@ struct arena {
     static constexpr std::uint64_t bytes = pages * 4096;
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
-    alignas(4096) std::uint64_t words[pages * 512]{};
+    alignas(4096) stagewalk::test::table_word words[pages * 512]{};
     std::uint64_t origin = 0;
     std::uint64_t missing = 0;     // a bit for each page that cannot be read
     std::uint64_t locked = 0;      // a bit for each page that refuses updates
@@ -38,7 +39,7 @@ struct arena {
     std::uint64_t updates = 0; // updates tried
 
     std::uint64_t page(std::uint64_t i) const { return origin + i * 4096; }
-    std::uint64_t& at(std::uint64_t address) { return words[(address - origin) / 8]; }
+    stagewalk::test::table_word& at(std::uint64_t address) { return words[(address - origin) / 8]; }
     std::uint64_t index(std::uint64_t address) const {
         std::uint64_t const offset = address - origin;
         return (folds ? offset % bytes : offset) / 8;
@@ -202,7 +203,7 @@ public:
             bool const early = r.one_in(3) || stages_from == path_length;
             std::uint64_t const some = r.one_in(4) ? stages_from : stages_from - 5; // few in words that are reserved
             std::uint64_t const which = early ? r.below(some) : stages_from + r.below(path_length - stages_from);
-            std::uint64_t& word = memory.at(path[which]);
+            auto& word = memory.at(path[which]);
             std::uint64_t const past = u.haw + r.below(64 - u.haw);
             switch (r.below(14)) {
             case 0:

@@ -2,6 +2,7 @@
 // fetched since the owed commands last ran, lets no request through that neither the old entry nor the new one would. And the
 // commands that are owed.
 #include "amdvi_unit.hpp"
+#include "host_memory.hpp"
 #include "model/random_bits.hpp"
 
 #include <stagewalk/amdvi/configure.hpp>
@@ -589,7 +590,7 @@ TEST_CASE("AMD-Vi configure: random changes of random legal entries") {
     adversary a{w};
     auto const all = states();
     random_bits random{0xa311};
-    for (unsigned n = 0; n < 4000; ++n) {
+    for (std::uint64_t n = 0, changes = fewer(4000); n < changes; ++n) {
         // The words of legal entries, and bits that no word makes illegal: Mode stays with its root, GV with its own.
         auto const next = [&] {
             entry_words e = all[random.below(all.size())].e;
@@ -620,7 +621,7 @@ TEST_CASE("AMD-Vi configure: random changes of random legal entries") {
         a.judge(c, old, target);
         CHECK(c.owed == owed_for(old, target));
     }
-    CHECK(a.judged() > 1'000'000);
+    if (all_cases()) CHECK(a.judged() > 1'000'000);
 }
 
 // --- making -----------------------------------------------------------------------------------------------------------------

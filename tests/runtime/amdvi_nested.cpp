@@ -1,9 +1,9 @@
 // AMD-Vi, guest tables over host tables: whose address each pointer is, which of the two refuses what and what is told of it,
 // accessed and dirty bits of both, page sizes, rights and attributes.
 #include "amdvi_unit.hpp"
+#include "host_memory.hpp"
 
 #include <stagewalk/amdvi/ats.hpp>
-#include <stagewalk/memory/windowed.hpp>
 
 #include <algorithm>
 #include <array>

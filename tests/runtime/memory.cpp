@@ -1,13 +1,12 @@
 // The memory policies: what they serve, what they refuse, and what they hand on.
 #include "catch.hpp"
+#include "host_memory.hpp"
 #include "sparse_memory.hpp"
 
 #include <stagewalk/memory/array.hpp>
 #include <stagewalk/memory/callback.hpp>
-#include <stagewalk/memory/flat.hpp>
 #include <stagewalk/memory/recording.hpp>
 #include <stagewalk/memory/translated.hpp>
-#include <stagewalk/memory/windowed.hpp>
 #include <stagewalk/translate/nested.hpp>
 #include <stagewalk/vtd/first_stage.hpp>
 #include <stagewalk/vtd/second_stage.hpp>

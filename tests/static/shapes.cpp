@@ -62,8 +62,8 @@ struct forgetful { // an allocator that cannot take back
 } // namespace
 
 TEST_CASE("an outcome of an address is two registers") {
-    STATIC_REQUIRE(sizeof(outcome<ipa, memory_error>) == 16);
-    STATIC_REQUIRE(sizeof(outcome<std::uint64_t, memory_error>) == 16);
+    STATIC_REQUIRE(sizeof(outcome<ipa, memory_error>) == 8 + alignof(std::uint64_t));
+    STATIC_REQUIRE(sizeof(outcome<std::uint64_t, memory_error>) == 8 + alignof(std::uint64_t));
     STATIC_REQUIRE(std::is_trivially_copyable_v<outcome<ipa, memory_error>>);
     STATIC_REQUIRE(std::is_trivially_destructible_v<outcome<ipa, memory_error>>);
     STATIC_REQUIRE(std::is_trivially_copyable_v<outcome<translation<pa>, fault<vtd::reason>>>);
@@ -114,9 +114,9 @@ TEST_CASE("a stage is a regular value") {
 }
 
 TEST_CASE("views are cheap to copy") {
-    STATIC_REQUIRE(sizeof(host_flat) == 24);
+    STATIC_REQUIRE(sizeof(host_flat) == sizeof(void*) + 16);
     STATIC_REQUIRE(std::is_trivially_copyable_v<host_flat>);
-    STATIC_REQUIRE(sizeof(direct_map) == 8);
+    STATIC_REQUIRE(sizeof(direct_map) == sizeof(void*));
     STATIC_REQUIRE(std::is_trivially_copyable_v<host_walk>);
     STATIC_REQUIRE(std::is_trivially_copyable_v<both>);
     STATIC_REQUIRE(std::is_trivially_copyable_v<vtd::iommu<guest_flat>>);
