@@ -13,12 +13,12 @@ STANDARD = {"bit", "compare", "concepts", "cstddef", "cstdint", "limits", "type_
 BELOW = {"core": set()}
 BELOW["memory"] = {"core"}
 BELOW["walk"] = BELOW["memory"] | {"memory"}
-BELOW["translate"] = BELOW["walk"] | {"walk"}
-BELOW["tlb"] = BELOW["translate"] | {"translate"}
+BELOW["tlb"] = {"core"}
+BELOW["translate"] = BELOW["walk"] | {"walk", "tlb"}
 BELOW["build"] = BELOW["translate"] | {"translate"}
-BELOW["shadow"] = BELOW["build"] | {"build", "tlb"}
+BELOW["shadow"] = BELOW["build"] | {"build"}
 for architecture in ("vtd", "smmu", "amdvi", "riscv"):
-    BELOW[architecture] = BELOW["tlb"] | {"tlb"}
+    BELOW[architecture] = BELOW["build"]
 for device in ("virtio", "vfio"):
     BELOW[device] = BELOW["shadow"] | {"shadow"}
 ARCHITECTURES = re.compile(r"\b(vtd|smmu|amdvi)::")

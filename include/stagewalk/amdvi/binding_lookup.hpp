@@ -82,6 +82,11 @@ public:
         return true;
     }
 
+    /// The address of the device table entry of \p r, which lies in the table.
+    [[nodiscard]] constexpr std::uint64_t address_of(request const& r) const {
+        return find_device_entry(registers_, segment_bits_, r.source).address;
+    }
+
     /// Judges the entry of \p found, which is valid, for memory requests.
     [[nodiscard, gnu::always_inline]] constexpr refusal judge_entry(request const& r, device_finding const& found) const {
         device_entry_error const error = check_.translation_error(found.entry);

@@ -11,7 +11,9 @@
 #include "../walk/walk.hpp"
 #include "binding.hpp"
 #include "binding_lookup.hpp"
+#include "caches.hpp"
 #include "capabilities.hpp"
+#include "command.hpp"
 #include "control.hpp"
 #include "device_table.hpp"
 #include "event.hpp"
@@ -40,10 +42,12 @@ struct settings {
     friend constexpr bool operator==(settings const&, settings const&) = default;
 };
 
-/// An AMD IOMMU over the memory that holds its tables. It has no state that a request changes; accessed and dirty bits in memory
-/// that can be updated are set. That a device table entry with SE has reported its one fault is for the caller to remember.
+/// An AMD IOMMU over the memory that holds its tables. It has no state that a request changes, its caches aside; accessed and
+/// dirty bits in memory that can be updated are set. That a device table entry with SE has reported its one fault is for the
+/// caller to remember.
 /// \tparam M the memory; the unit's output addresses are of the same space (a guest's unit: GPA).
-template <memory M>
+/// \tparam Caches `amdvi::caches`, or none.
+template <memory M, class Caches = no_caches>
 class iommu {
 public:
     using input = iova;                                      ///< What it translates from.
@@ -64,8 +68,15 @@ public:
     /// \param registers how it is switched on, and its device table.
     /// \param m the memory that holds the tables, alive as long as this object.
     /// \param set how it is set up.
-    constexpr iommu(capabilities const& caps, control const& registers, M& m, settings const& set = {})
-        : settings_{set}, lookup_{caps, registers, set.rules, set.snp, m}, excluded_{registers.excluded(caps)},
+    constexpr iommu(capabilities const& caps, control const& registers, M& m, settings const& set = {}) requires(!Caches::exist)
+        : iommu{caps, registers, m, set, static_cast<Caches*>(nullptr)} {}
+    /// The same with caches: empty ones, alive as long as this object and its copies.
+    constexpr iommu(capabilities const& caps, control const& registers, M& m, settings const& set,
+                    Caches& kept) requires Caches::exist : iommu{caps, registers, m, set, &kept} {}
+
+private:
+    constexpr iommu(capabilities const& caps, control const& registers, M& m, settings const& set, Caches* kept)
+        : settings_{set}, caches_{kept}, lookup_{caps, registers, set.rules, set.snp, m}, excluded_{registers.excluded(caps)},
           has_ht_range_{set.rules.ht == ht_range::reserved && !caps.has<"HTRangeIgnore">()}, host_{{1, output{}, {}, set.rules},
                                                                                                    {2, output{}, {}, set.rules},
                                                                                                    {3, output{}, {}, set.rules},
@@ -75,6 +86,7 @@ public:
           nested_host_{4, output{}, {}, set.rules}, guest_{4, output{}, guest_options(), set.rules},
           nested_guest_{4, middle{}, guest_options(), set.rules} {}
 
+public:
     /// The capabilities.
     [[nodiscard]] constexpr capabilities const& caps() const { return lookup_.caps(); }
     /// The registers.
@@ -100,26 +112,60 @@ public:
             r.type != request_type::translated) [[unlikely]]
             return stagewalk::detail::apart(interrupt(r));
         device_finding found;
-        if (auto const read_well = lookup_.read_entry(r, found, trace); !read_well) [[unlikely]]
-            return failure{read_well.error()};
+        fill_tickets const tickets = begin<Trace>();
         device_table_entry const& e = found.entry;
-        if (e.get<"V">() == 0) [[unlikely]]
-            return bypass(r);
-        if (auto const good = lookup_.judge_entry(r, found); !good) [[unlikely]]
-            return failure{good.error()};
+        if (!recall<Trace>(r, found)) {
+            if (auto const read_well = lookup_.read_entry(r, found, trace); !read_well) [[unlikely]]
+                return failure{read_well.error()};
+            if (e.get<"V">() == 0) [[unlikely]]
+                return bypass(r);
+            if (auto const good = lookup_.judge_entry(r, found); !good) [[unlikely]]
+                return failure{good.error()};
+            keep<Trace>(tickets, r, found);
+        }
         if (is_special(r, e)) [[unlikely]] {
             special_answer const special = answer_specially(r, found);
             if (special.decides) return stagewalk::detail::apart(special.what);
         }
         if (lookup_.check().has_guest(e) || r.has_pasid()) {
-            return stagewalk::detail::apart(
-                translate_guest(e.word[0], e.word[1], e.word[2], found.address, r.address, r.access, r.pasid, r.type, trace));
+            return stagewalk::detail::apart(translate_guest(e.word[0], e.word[1], e.word[2], found.address, r.address, r.access,
+                                                            r.pasid, r.type, tickets.translation, trace));
         }
         if (!e.has_host_tables()) [[unlikely]]
             return stagewalk::detail::apart(identity(r, found));
         if (!std::is_same_v<std::remove_cvref_t<Trace>, no_trace> || !is_common(e)) [[unlikely]]
-            return stagewalk::detail::apart(through_host(e.word[0], e.word[1], r.address, host_needs(r), r.type, trace));
-        return through_common(r, e);
+            return stagewalk::detail::apart(
+                through_host(e.word[0], e.word[1], r.address, host_needs(r), r.type, tickets.translation, trace));
+        access const need = host_needs(r);
+        return through_tlb<Trace>(tag_of(e, no_pasid), tickets.translation, false, r.address, need,
+                                  [&] { return through_common(r, e, need); });
+    }
+
+    /// Translates \p r and calls \p use with the answer, all before an execute() that drops something and began meanwhile
+    /// returns.
+    /// \param r the request.
+    /// \param use called as `use(answer)`; short, and without execute() in it.
+    /// \return what \p use returns.
+    template <class Use>
+    constexpr decltype(auto) translate_and(request const& r, Use&& use) const noexcept {
+        if constexpr (Caches::exist) {
+            stagewalk::inside const here{caches_->iotlb, iotlb_tag{}};
+            return use(translate(r));
+        } else {
+            return use(translate(r));
+        }
+    }
+
+    /// Carries out a command: drops what it makes stale, and waits for accesses that began before. What else a command asks
+    /// for, a completion or a response, is for the caller, who gets it back decoded.
+    /// \param word its two words.
+    /// \return the command, or why there is none.
+    constexpr outcome<command, command_error> execute(std::uint64_t const (&word)[2]) const noexcept {
+        auto const decoded = decode(word, caps());
+        if constexpr (Caches::exist) {
+            if (decoded) caches_->drop(decoded->stale);
+        }
+        return decoded;
     }
 
     /// Finds what the device of \p r is bound to, through GCR3 tables too but without a look at its page tables; save those
@@ -169,6 +215,65 @@ public:
 private:
     using middle = intermediate<output>;
 
+    template <class Trace>
+    static constexpr bool is_caching =
+        std::conjunction_v<std::is_same<std::remove_cvref_t<Trace>, no_trace>, std::bool_constant<Caches::exist>>;
+
+    // What fills will have to show: nothing, where nothing is filled.
+    struct fill_tickets {
+        fill_ticket device{};
+        fill_ticket translation{};
+    };
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr fill_tickets begin() const noexcept {
+        if constexpr (is_caching<Trace>) {
+            return {caches_->devices.begin(), caches_->iotlb.begin()};
+        } else {
+            return {};
+        }
+    }
+    // A device table entry that was valid and legal when it was read.
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr bool recall(request const& r, device_finding& found) const noexcept {
+        if constexpr (is_caching<Trace>) {
+            if (!caches_->devices.find(r.source, found.entry.word)) return false;
+            found.address = lookup_.address_of(r);
+            return true;
+        } else {
+            return false;
+        }
+    }
+    template <class Trace>
+    [[gnu::always_inline]] constexpr void keep(fill_tickets const& tickets, request const& r, device_finding const& found) const {
+        if constexpr (is_caching<Trace>) caches_->devices.insert(tickets.device, r.source, found.entry.word);
+    }
+
+    // The TLB before `walk`. A walk that `marks` shows of its access alone that it passes without a change to the tables.
+    template <class Trace, class Walk>
+    [[nodiscard, gnu::always_inline]] constexpr answer through_tlb(iotlb_tag const& whose, fill_ticket ticket, bool marks,
+                                                                   input at, access need, Walk&& walk) const noexcept {
+        if constexpr (is_caching<Trace>) {
+            auto hit = caches_->iotlb.find(at, whose, need);
+            if (hit) [[likely]]
+                return *hit;
+            auto walked = walk();
+            // What an inquiry that is no write is granted depends on the dirty bit, which a write may set.
+            bool const lasts = !marks || (need & (inquiring | write)) != inquiring;
+            if (walked && lasts) {
+                access const granted = walked->effective.rights();
+                caches_->iotlb.insert(ticket, at, *walked, whose, need, marks ? granted & need : granted);
+            }
+            return walked;
+        } else {
+            return walk();
+        }
+    }
+    [[nodiscard, gnu::always_inline]] static constexpr iotlb_tag tag_of(device_table_entry const& e, std::uint64_t pasid) {
+        bool const by_guest = pasid != no_pasid;
+        return {static_cast<std::uint16_t>(e.get<"DomainID">()), by_guest ? static_cast<std::uint32_t>(pasid) : 0, by_guest,
+                rights_of(e), e.get<"HAD">()};
+    }
+
     struct special_answer {
         bool decides;
         answer what;
@@ -198,7 +303,9 @@ private:
         if (r.type == request_type::untranslated && is_plain_write(r)) return as_interrupt(r);
         return refuse_request(r, {}, invalid_request::interrupt_range);
     }
-    [[nodiscard]] static constexpr bool is_plain_write(request const& r) { return (r.access & (read_write | execute)) == write; }
+    [[nodiscard]] static constexpr bool is_plain_write(request const& r) {
+        return (r.access & (read_write | stagewalk::execute)) == write;
+    }
     [[nodiscard]] static constexpr answer refuse_request(request const& r, configuration_place const& place,
                                                          invalid_request why) {
         return failure{refused_by_configuration(event::invalid_device_request, r, place, type_of(why))};
@@ -259,9 +366,8 @@ private:
     }
     // Its stage is not copied: the one of its depth is entered at another root. A walk that marks nothing never starts again, at
     // the stage's own.
-    [[nodiscard, gnu::always_inline]] constexpr answer through_common(request const& r,
-                                                                      device_table_entry const& e) const noexcept {
-        access const need = host_needs(r);
+    [[nodiscard, gnu::always_inline]] constexpr answer through_common(request const& r, device_table_entry const& e,
+                                                                      access need) const noexcept {
         auto walked = stagewalk::detail::fast_walk(host_[e.get<"Mode">() - 1], memory(), output{e.get<"HostPageTableRoot">()},
                                                    r.address, need, nullptr);
         if (!walked) [[unlikely]]
@@ -294,11 +400,11 @@ private:
     // What a request needs of the tables. Fetching is reading too. A translation request asks what there is.
     [[nodiscard, gnu::always_inline]] static constexpr access host_needs(request const& r) {
         access need = r.access & read_write;
-        if (r.access.covers(execute)) need = need | read;
+        if (r.access.covers(stagewalk::execute)) need = need | read;
         return r.type == request_type::translation ? need | read | inquiring : need;
     }
     [[nodiscard, gnu::always_inline]] constexpr access guest_needs(request const& r) const {
-        return host_needs(r) | (r.access & execute) | (lookup_.is_user(r) ? none : privileged);
+        return host_needs(r) | (r.access & stagewalk::execute) | (lookup_.is_user(r) ? none : privileged);
     }
 
     template <class S, class Trace>
@@ -322,17 +428,25 @@ private:
     template <class Trace>
     [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer
     translate_guest(std::uint64_t first, std::uint64_t second, std::uint64_t third, std::uint64_t entry_at, input at,
-                    access wanted, std::uint32_t pasid_or_none, request_type type, Trace& trace) const noexcept {
+                    access wanted, std::uint32_t pasid_or_none, request_type type, [[maybe_unused]] fill_ticket ticket,
+                    Trace& trace) const noexcept {
         request const r{0, at, wanted, pasid_or_none, type};
         device_finding const found{device_table_entry{first, second, third}, entry_at};
         device_table_entry const& e = found.entry;
         if (!uses_guest(r, e)) {
             if (r.has_pasid()) return failure{refuse_pasid(r, found)};
             if (!e.has_host_tables()) return identity(r, found);
-            return through_host(first, second, at, host_needs(r), type, trace);
+            return through_host(first, second, at, host_needs(r), type, ticket, trace);
         }
         std::uint64_t const pasid = r.has_pasid() ? r.pasid : 0;
-        if (e.has_host_tables()) return through_both(r, e, pasid, trace);
+        return through_tlb<Trace>(tag_of(e, pasid), ticket, true, at, guest_needs(r), [&]() -> answer {
+            if (e.has_host_tables()) return through_both(r, e, pasid, trace);
+            return through_guest(r, e, pasid, trace);
+        });
+    }
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr answer through_guest(request const& r, device_table_entry const& e,
+                                                                     std::uint64_t pasid, Trace& trace) const noexcept {
         auto const root = lookup_.find_guest(e, pasid, memory(), trace);
         access const need = guest_needs(r);
         if (!root) [[unlikely]]
@@ -347,15 +461,17 @@ private:
     }
     // Any host tables, out of line: of the entry the first two words.
     template <class Trace>
-    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer through_host(std::uint64_t first, std::uint64_t second, input at,
-                                                                             access need, request_type type,
-                                                                             Trace& trace) const noexcept {
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer
+    through_host(std::uint64_t first, std::uint64_t second, input at, access need, request_type type,
+                 [[maybe_unused]] fill_ticket ticket, Trace& trace) const noexcept {
         device_table_entry const e{first, second};
-        auto walked = walk_with(host_of(host_[0], e), at, need, trace);
-        if (!walked) [[unlikely]]
-            return failure{refused_by_host(outer_fault(walked.error()), at, type, need, e.get<"DomainID">(), e.get<"SA">() != 0,
-                                           e.get<"SE">() != 0)};
-        return by_parts(*walked);
+        return through_tlb<Trace>(tag_of(e, no_pasid), ticket, e.get<"HAD">() != 0, at, need, [&]() -> answer {
+            auto walked = walk_with(host_of(host_[0], e), at, need, trace);
+            if (!walked) [[unlikely]]
+                return failure{refused_by_host(outer_fault(walked.error()), at, type, need, e.get<"DomainID">(),
+                                               e.get<"SA">() != 0, e.get<"SE">() != 0)};
+            return by_parts(*walked);
+        });
     }
     template <class Trace>
     [[nodiscard]] constexpr answer through_both(request const& r, device_table_entry const& e, std::uint64_t pasid,
@@ -396,7 +512,7 @@ private:
     // path too.
     [[nodiscard, gnu::cold, gnu::noinline]] static constexpr fault_type
     refused_by_host(fault_type f, input at, request_type type, access need, std::uint64_t domain, bool silent, bool once) {
-        f.detail |= flags_of(need & ~execute);
+        f.detail |= flags_of(need & ~stagewalk::execute);
         return refused_by_tables(f, {0, at, need, no_pasid, type}, {no_guest, domain, false, silent, once});
     }
     [[nodiscard, gnu::cold, gnu::noinline]] static constexpr fault_type refuse_pasid(request r, device_finding found) {
@@ -404,6 +520,7 @@ private:
     }
 
     settings settings_;
+    [[no_unique_address]] stagewalk::detail::caches_of<Caches> caches_;
     binding_lookup<M> lookup_;
     range<input> excluded_;
     bool has_ht_range_; // HyperTransport's range is special
@@ -413,6 +530,16 @@ private:
     guest_stage guest_;
     nested_guest_stage nested_guest_;
 };
+
+/// Without caches.
+template <memory M>
+iommu(capabilities, control, M&) -> iommu<M>;
+/// The same, set up.
+template <memory M>
+iommu(capabilities, control, M&, settings) -> iommu<M>;
+/// With caches.
+template <memory M, class Caches>
+iommu(capabilities, control, M&, settings, Caches&) -> iommu<M, Caches>;
 
 } // namespace amdvi
 } // namespace v0

@@ -30,6 +30,8 @@ public:
     using value_type = T; ///< What success carries.
     using error_type = E; ///< What failure carries.
 
+    /// A failure that says nothing yet: elements of an array that waits for answers.
+    constexpr outcome() requires std::is_default_constructible_v<E> : error_{}, ok_{false} {}
     /// Success.
     constexpr outcome(T const& value) : value_{value}, ok_{true} {}
     /// Failure.

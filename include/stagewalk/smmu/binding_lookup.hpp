@@ -5,6 +5,7 @@
 #include "../core/fault.hpp"
 #include "../core/outcome.hpp"
 #include "../memory/concept.hpp"
+#include "../tlb/entry_cache.hpp"
 #include "../walk/trace.hpp"
 #include "../walk/walk.hpp"
 #include "binding.hpp"
@@ -29,9 +30,11 @@ namespace stagewalk {
 inline namespace v0 {
 namespace smmu {
 
-/// Finds bindings. It has no state that a request changes.
+/// Finds bindings. It has no state that a request changes, the caches aside: entries that let a request pass are kept; what
+/// refuses one is read anew. A request that is traced sees memory alone.
 /// \tparam M the memory that holds the tables.
-template <memory M>
+/// \tparam Caches `smmu::caches`, or none.
+template <memory M, class Caches = no_caches>
 class binding_lookup {
 public:
     using output = typename M::address; ///< The space of the tables.
@@ -40,8 +43,10 @@ public:
     /// \param registers where the stream table lies.
     /// \param rules the open points.
     /// \param m the memory, alive as long as this object.
-    constexpr binding_lookup(capabilities const& caps, control const& registers, policy const& rules, M& m)
-        : caps_{caps}, registers_{registers}, rules_{rules}, memory_{&m}, table_{registers.table(caps)},
+    /// \param kept the caches, alive as long as this object; or null.
+    constexpr binding_lookup(capabilities const& caps, control const& registers, policy const& rules, M& m,
+                             Caches* kept = nullptr)
+        : caps_{caps}, registers_{registers}, rules_{rules}, memory_{&m}, caches_{kept}, table_{registers.table(caps)},
           streams_{std::uint64_t{1} << registers.stream_bits(caps)}, split_{registers.split()},
           two_levels_{registers.two_levels(caps)}, highest_{low_mask(caps.output_size())},
           substreams_{caps.substream_size() == 0 ? 0 : low_mask(5)}, plain_{caps, rules} {}
@@ -63,11 +68,23 @@ public:
     [[nodiscard, gnu::always_inline]] constexpr bool find(request const& r, binding& b, fault<event>& why,
                                                           Trace& trace) const noexcept {
         std::uint64_t substreams = 0;
+        auto const ticket = begin<Trace>();
         if (!find_stream(r, b, substreams, why, trace)) [[unlikely]]
             return false;
         if (!b.uses_stage1) return true;
-        if (b.uses_stage2) return find_context_behind_stage2(b, r, substreams, why, trace);
-        return find_context(b, substreams, why, trace);
+        if (b.uses_stage2) return find_context_behind_stage2(b, r, substreams, ticket, why, trace);
+        return find_context(b, r, substreams, ticket, why, trace);
+    }
+
+    /// What a context descriptor that is found from here on has to show before it is kept: to be taken before find_stream(),
+    /// since what makes a stream stale makes its descriptors stale too.
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr fill_ticket begin() const noexcept {
+        if constexpr (is_caching<Trace>) {
+            return caches_->contexts.begin();
+        } else {
+            return {};
+        }
     }
 
     /// The first part of find(): what the stream table says, without a look at context descriptors.
@@ -81,12 +98,94 @@ public:
                                                                  fault<event>& why, Trace& trace) const noexcept {
         if (r.source >= streams_) [[unlikely]]
             return refuse_stream(why, 0, 0);
+        fill_ticket ticket;
+        if constexpr (is_caching<Trace>) {
+            if (recall_stream(r, b, substreams)) return true;
+            ticket = caches_->streams.begin();
+        }
         std::uint64_t at = table_ + std::uint64_t{r.source} * sizeof(stream_table_entry);
         if (two_levels_ && !follow(r.source, at, why, trace)) [[unlikely]]
             return false;
         if (!load<words_read<Trace>>(at, b.stream.word)) [[unlikely]]
             return refuse(why, event::f_ste_fetch, at);
         trace(configuration_step<stream_table_entry>{"stream table", at, b.stream});
+        if (!judge_stream(r, b, substreams, at, why)) [[unlikely]]
+            return false;
+        if constexpr (is_caching<Trace>) caches_->streams.insert(ticket, r.source, first_half(b.stream.word).word);
+        return true;
+    }
+
+    /// The second part of find() where stage 2 is not used.
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr bool find_context(binding& b, request const& r, std::uint64_t substreams,
+                                                                  fill_ticket ticket, fault<event>& why,
+                                                                  Trace& trace) const noexcept {
+        b.world = world_of(b.stream, caps_, registers_);
+        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
+            return load<count()>(at, words) || refuse(why, event::f_cd_fetch, at);
+        };
+        return find_context_with(fetch, b, r.source, substreams, highest_, ticket, why, trace);
+    }
+    /// The second part of find() where stage 2 is used: context descriptors lie in \p tables.
+    template <class Trace>
+    [[nodiscard]] constexpr bool find_context_in(guest_tables<M, Trace>& tables, binding& b, request const& r,
+                                                 std::uint64_t substreams, fill_ticket ticket, fault<event>& why,
+                                                 Trace& trace) const noexcept {
+        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
+            auto const physical = tables.reach(typename guest_tables<M, Trace>::address{at}, read);
+            if (!physical) {
+                why = tables.why().why;
+                why.at = fault_at::context;
+                why.detail &= ~fault_detail::table_read; // no table, a context descriptor
+                why = refused_by_stage2(why, b.stream, r.address, needs(r, b.stream, caps_), caps_, registers_);
+                return false;
+            }
+            if (load<count()>(physical->value, words)) return true;
+            static_cast<void>(refuse(why, event::f_cd_fetch, physical->value));
+            why.intermediate = at;
+            return false;
+        };
+        return find_context_with(fetch, b, r.source, substreams, low_mask(caps_.intermediate_size()), ticket, why, trace);
+    }
+
+private:
+    template <class Trace>
+    static constexpr bool is_caching =
+        std::conjunction_v<std::is_same<std::remove_cvref_t<Trace>, no_trace>, std::bool_constant<Caches::exist>>;
+
+    // What a cache keeps of an entry.
+    struct half_entry {
+        std::uint64_t word[4];
+    };
+    [[nodiscard, gnu::always_inline]] static constexpr half_entry first_half(std::uint64_t const (&word)[8]) {
+        return {{word[0], word[1], word[2], word[3]}};
+    }
+
+    // What the caches know of the stream, if nothing of it refuses the request.
+    [[nodiscard, gnu::always_inline]] constexpr bool recall_stream(request const& r, binding& b,
+                                                                   std::uint64_t& substreams) const noexcept {
+        half_entry known{};
+        if (!caches_->streams.find(r.source, known.word)) return false;
+        for (std::size_t i = 0; i < 4; ++i)
+            b.stream.word[i] = known.word[i];
+        fault<event> unused;
+        if (judge_stream(r, b, substreams, 0, unused)) [[likely]]
+            return true;
+        b = binding{};
+        return false;
+    }
+    [[nodiscard, gnu::always_inline]] constexpr bool recall_context(std::uint64_t key, binding& b) const noexcept {
+        half_entry known{};
+        if (!caches_->contexts.find(key, known.word)) return false;
+        for (std::size_t i = 0; i < 4; ++i)
+            b.context.word[i] = known.word[i];
+        fault<event> unused;
+        return (b.world == stream_world::el1 && plain_.allows(b.context, b.stream)) || judge(b, 0, unused);
+    }
+
+    // The stream table entry of `b`, read from `at`, against the request.
+    [[nodiscard, gnu::always_inline]] constexpr bool judge_stream(request const& r, binding& b, std::uint64_t& substreams,
+                                                                  std::uint64_t at, fault<event>& why) const noexcept {
         if (!plain_.allows(b.stream)) [[unlikely]] {
             if (!judge(b.stream, at, why)) return false;
         }
@@ -106,38 +205,6 @@ public:
         return true;
     }
 
-    /// The second part of find() where stage 2 is not used.
-    template <class Trace>
-    [[nodiscard, gnu::always_inline]] constexpr bool find_context(binding& b, std::uint64_t substreams, fault<event>& why,
-                                                                  Trace& trace) const noexcept {
-        b.world = world_of(b.stream, caps_, registers_);
-        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
-            return load<count()>(at, words) || refuse(why, event::f_cd_fetch, at);
-        };
-        return find_context_with(fetch, b, substreams, highest_, why, trace);
-    }
-    /// The second part of find() where stage 2 is used: context descriptors lie in \p tables.
-    template <class Trace>
-    [[nodiscard]] constexpr bool find_context_in(guest_tables<M, Trace>& tables, binding& b, request const& r,
-                                                 std::uint64_t substreams, fault<event>& why, Trace& trace) const noexcept {
-        auto const fetch = [&](std::uint64_t at, auto& words, auto count) {
-            auto const physical = tables.reach(typename guest_tables<M, Trace>::address{at}, read);
-            if (!physical) {
-                why = tables.why().why;
-                why.at = fault_at::context;
-                why.detail &= ~fault_detail::table_read; // no table, a context descriptor
-                why = refused_by_stage2(why, b.stream, r.address, needs(r, b.stream, caps_), caps_, registers_);
-                return false;
-            }
-            if (load<count()>(physical->value, words)) return true;
-            static_cast<void>(refuse(why, event::f_cd_fetch, physical->value));
-            why.intermediate = at;
-            return false;
-        };
-        return find_context_with(fetch, b, substreams, low_mask(caps_.intermediate_size()), why, trace);
-    }
-
-private:
     // A request that nobody traces reads the words that are judged, half of an entry.
     template <class Trace>
     static constexpr std::size_t words_read = std::is_same_v<Trace, no_trace> ? 4 : 8;
@@ -216,10 +283,13 @@ private:
 
     // With a callable that reads context descriptors: physical ones, or those behind stage 2.
     template <class Fetch, class Trace>
-    [[nodiscard, gnu::always_inline]] constexpr bool find_context_with(Fetch const& fetch, binding& b, std::uint64_t substreams,
-                                                                       std::uint64_t reach, fault<event>& why,
-                                                                       Trace& trace) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr bool
+    find_context_with(Fetch const& fetch, binding& b, std::uint32_t source, std::uint64_t substreams, std::uint64_t reach,
+                      [[maybe_unused]] fill_ticket ticket, fault<event>& why, Trace& trace) const noexcept {
         std::uint64_t const index = b.pasid == no_pasid ? 0 : b.pasid;
+        if constexpr (is_caching<Trace>) {
+            if (recall_context(Caches::key_of(source, index), b)) return true;
+        }
         context_place const place = place_of(b.stream, substreams, index);
         std::uint64_t at = place.at;
         if (place.leaf_bits != 0) [[unlikely]] {
@@ -233,9 +303,12 @@ private:
         if (!fetch(at, b.context.word, std::integral_constant<std::size_t, words_read<Trace>>{})) [[unlikely]]
             return false;
         trace(configuration_step<context_descriptor>{"context table", at, b.context});
-        if (b.world == stream_world::el1 && plain_.allows(b.context, b.stream)) [[likely]]
-            return true;
-        return judge(b, at, why);
+        bool const plain = b.world == stream_world::el1 && plain_.allows(b.context, b.stream);
+        if (!plain && !judge(b, at, why)) [[unlikely]]
+            return false;
+        if constexpr (is_caching<Trace>)
+            caches_->contexts.insert(ticket, Caches::key_of(source, index), first_half(b.context.word).word);
+        return true;
     }
     [[nodiscard, gnu::cold, gnu::noinline]] constexpr bool judge(binding const& b, std::uint64_t at,
                                                                  fault<event>& why) const noexcept {
@@ -245,10 +318,11 @@ private:
 
     template <class Trace>
     [[nodiscard, gnu::noinline]] constexpr bool find_context_behind_stage2(binding& b, request const& r, std::uint64_t substreams,
-                                                                           fault<event>& why, Trace& trace) const noexcept {
+                                                                           fill_ticket ticket, fault<event>& why,
+                                                                           Trace& trace) const noexcept {
         stage2_translator<M, Trace> second{b, caps_, rules_, *memory_, trace};
         guest_tables<M, Trace> tables{second, *memory_, caps_, b.stream};
-        return find_context_in(tables, b, r, substreams, why, trace);
+        return find_context_in(tables, b, r, substreams, ticket, why, trace);
     }
 
     // Reads the first words of an entry once, in ascending order. Its address is a multiple of its size: it lies within a page.
@@ -293,6 +367,7 @@ private:
     control registers_;
     policy rules_;
     M* memory_;
+    [[no_unique_address]] stagewalk::detail::caches_of<Caches> caches_;
     std::uint64_t table_;   // the stream table
     std::uint64_t streams_; // how many StreamIDs it covers
     std::uint64_t split_;   // the StreamID bits of its second level

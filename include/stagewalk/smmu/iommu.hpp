@@ -13,7 +13,9 @@
 #include "../walk/walk.hpp"
 #include "binding.hpp"
 #include "binding_lookup.hpp"
+#include "caches.hpp"
 #include "capabilities.hpp"
+#include "command.hpp"
 #include "control.hpp"
 #include "event.hpp"
 #include "memory_type.hpp"
@@ -30,10 +32,11 @@ namespace stagewalk {
 inline namespace v0 {
 namespace smmu {
 
-/// An SMMU over the memory that holds its tables. It has no state that a request changes; access flags and dirty states in memory
-/// that can be updated are.
+/// An SMMU over the memory that holds its tables. It has no state that a request changes, its caches aside; access flags and
+/// dirty states in memory that can be updated are.
 /// \tparam M the memory; the unit's output addresses are of the same space (a guest's unit: GPA).
-template <memory M>
+/// \tparam Caches `smmu::caches`, or none.
+template <memory M, class Caches = no_caches>
 class iommu {
 public:
     using input = iova;                                      ///< What it translates from.
@@ -45,8 +48,13 @@ public:
     /// \param registers how it is switched on, and its stream table.
     /// \param m the memory that holds the tables, alive as long as this object.
     /// \param rules the open points.
-    constexpr iommu(capabilities const& caps, control const& registers, M& m, policy const& rules = {})
-        : lookup_{caps, registers, rules, m}, memory_{&m} {}
+    constexpr iommu(capabilities const& caps, control const& registers, M& m, policy const& rules = {}) requires(!Caches::exist)
+        : lookup_{caps, registers, rules, m}, memory_{&m}, caches_{nullptr} {}
+    /// The same with caches: empty ones, alive as long as this object and its copies.
+    constexpr iommu(capabilities const& caps, control const& registers, M& m, policy const& rules,
+                    Caches& kept) requires Caches::exist : lookup_{caps, registers, rules, m, &kept},
+                                                           memory_{&m},
+                                                           caches_{&kept} {}
 
     /// The capabilities.
     [[nodiscard]] constexpr capabilities const& caps() const { return lookup_.caps(); }
@@ -69,6 +77,7 @@ public:
     /// each stage.
     template <class Trace>
     [[nodiscard]] constexpr answer translate(request const& r, Trace&& trace) const noexcept {
+        fill_tickets const tickets = begin<Trace>();
         if (registers().cr0.template get<"SMMUEN">() == 0) [[unlikely]]
             return while_off(r);
         if (r.type == request_type::translated && passes_unchecked(r)) [[unlikely]]
@@ -78,8 +87,8 @@ public:
         std::uint64_t substreams = 0;
         if (!lookup_.find_stream(r, b, substreams, why, trace)) [[unlikely]]
             return failure{configuration_fault(why, r)};
-        if (b.uses_stage1 && b.uses_stage2) return stagewalk::detail::apart(through_both(b, r, substreams, trace));
-        if (b.uses_stage1 && !lookup_.find_context(b, substreams, why, trace)) [[unlikely]]
+        if (b.uses_stage1 && b.uses_stage2) return stagewalk::detail::apart(through_both(b, r, substreams, tickets, trace));
+        if (b.uses_stage1 && !lookup_.find_context(b, r, substreams, tickets.context, why, trace)) [[unlikely]]
             return failure{configuration_fault(why, r)};
         // A translation request asks which rights there are, and no event tells of what it does not find (IHI 0070 3.9.1).
         access const need = needs(r, b.stream, caps()) | (r.type == request_type::translation ? inquiring : none);
@@ -91,12 +100,40 @@ public:
             if (r.address.value > low_mask(alone ? caps().output_size() : caps().intermediate_size())) [[unlikely]]
                 return too_wide(r.address, need);
             if (!b.uses_stage2) return bypass(r, b.stream);
-            return through_stage2(b, r, need, trace);
+            return through_stage2(b, r, need, tickets.translation, trace);
         }
         half const h = b.world == stream_world::el2 ? half::lower : half_of(r.address.value);
         if (!has_tables(b.context, h, b.world) || (refuses(b, h) && !need.covers(privileged))) [[unlikely]]
             return unmapped(b, r.address, need);
-        return with_granule(b.context.granule_of(h), [&](auto g) { return through_stage1<g()>(b, h, r, need, trace); });
+        return with_granule(b.context.granule_of(h),
+                            [&](auto g) { return through_stage1<g()>(b, h, r, need, tickets.translation, trace); });
+    }
+
+    /// Translates \p r and calls \p use with the answer, all before an execute() that drops something and began meanwhile
+    /// returns.
+    /// \param r the request.
+    /// \param use called as `use(answer)`; short, and without execute() in it.
+    /// \return what \p use returns.
+    template <class Use>
+    constexpr decltype(auto) translate_and(request const& r, Use&& use) const noexcept {
+        if constexpr (Caches::exist) {
+            stagewalk::inside const here{caches_->iotlb, iotlb_tag{}};
+            return use(translate(r));
+        } else {
+            return use(translate(r));
+        }
+    }
+
+    /// Carries out a command: drops what it makes stale, and waits for accesses that began before. What else a command asks
+    /// for, a completion or a response, is for the caller, who gets it back decoded.
+    /// \param word its two words.
+    /// \return the command, or CMDQ_CONS.ERR.
+    constexpr outcome<command, command_error> execute(std::uint64_t const (&word)[2]) const noexcept {
+        auto const decoded = decode(word, caps(), registers());
+        if constexpr (Caches::exist) {
+            if (decoded) caches_->drop(decoded->stale);
+        }
+        return decoded;
     }
 
     /// Finds what \p r is bound to, without a look at the page tables, save where context descriptors lie behind stage 2. The
@@ -125,6 +162,56 @@ public:
 
 private:
     using middle = intermediate<output>;
+
+    template <class Trace>
+    static constexpr bool is_caching =
+        std::conjunction_v<std::is_same<std::remove_cvref_t<Trace>, no_trace>, std::bool_constant<Caches::exist>>;
+
+    // What fills will have to show: nothing, where nothing is filled.
+    struct fill_tickets {
+        fill_ticket context{};
+        fill_ticket translation{};
+    };
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr fill_tickets begin() const noexcept {
+        if constexpr (is_caching<Trace>) {
+            return {lookup_.template begin<Trace>(), caches_->iotlb.begin()};
+        } else {
+            return {};
+        }
+    }
+    // Whose the translations of a binding are.
+    [[nodiscard, gnu::always_inline]] constexpr iotlb_tag tag_of(binding const& b) const {
+        bool const has_vmid = caps().template has<"S2P">() && b.world == stream_world::el1;
+        bool const has_asid = b.uses_stage1 && b.world != stream_world::el2;
+        return {has_vmid ? b.vmid() : std::uint16_t{0}, has_asid ? b.asid() : std::uint16_t{0}, b.world, b.uses_stage1,
+                b.uses_stage2};
+    }
+    // Whether the TLB has to do with the request: a translation request asks the tables. An address with a tag in its top byte
+    // would be dropped under another.
+    [[nodiscard, gnu::always_inline]] static constexpr bool may_cache(request const& r) {
+        auto const top = static_cast<std::int64_t>(r.address.value) >> 55;
+        return r.type == request_type::ordinary && (top == 0 || top == -1);
+    }
+    // The TLB before `walk`. A walk shows of its access alone that it passes without a change to the tables.
+    template <class Trace, class Walk>
+    [[nodiscard, gnu::always_inline]] constexpr auto through_tlb(binding const& b, request const& r, access need,
+                                                                 fill_ticket ticket, Walk&& walk) const noexcept
+        -> decltype(walk()) {
+        if constexpr (is_caching<Trace>) {
+            if (may_cache(r)) [[likely]] {
+                iotlb_tag const whose = tag_of(b);
+                auto hit = caches_->iotlb.find(r.address, whose, need);
+                if (hit) [[likely]]
+                    return *hit;
+                auto walked = walk();
+                if (walked && b.uses_stage1 && b.uses_stage2) caches_->expect_pieces();
+                if (walked) caches_->iotlb.insert(ticket, r.address, *walked, whose, need, walked->effective.rights() & need);
+                return walked;
+            }
+        }
+        return walk();
+    }
 
     // --- without tables ----------------------------------------------------------------------------------------------
 
@@ -164,7 +251,8 @@ private:
         return bypassed(r.address, incoming(r, e));
     }
     [[nodiscard, gnu::always_inline]] static constexpr answer bypassed(input at, memory_attributes const& memory) {
-        return translation<output>{output{at.value}, to_attributes(read_write | execute, memory), 64, passage::bypassed};
+        return translation<output>{output{at.value}, to_attributes(read_write | stagewalk::execute, memory), 64,
+                                   passage::bypassed};
     }
 
     // --- through tables ----------------------------------------------------------------------------------------------
@@ -176,14 +264,18 @@ private:
 
     template <granule G, class Trace>
     [[nodiscard, gnu::always_inline]] constexpr answer through_stage1(binding const& b, half h, request const& r, access need,
+                                                                      [[maybe_unused]] fill_ticket ticket,
                                                                       Trace& trace) const noexcept {
         auto const first = stage1_of<G, output>(b, h, caps(), rules());
         if (b.is_stage1_swapped()) [[unlikely]] {
             byte_swapped<M> memory{*memory_};
-            return finish(b, h, r.address, need, stagewalk::detail::apart(walk_cold(first, memory, r.address, need, trace)));
+            return finish(b, h, r.address, need, through_tlb<Trace>(b, r, need, ticket, [&] {
+                              return stagewalk::detail::apart(walk_cold(first, memory, r.address, need, trace));
+                          }));
         }
         if constexpr (std::is_same_v<Trace, no_trace>) {
-            return finish(b, h, r.address, need, walk(first, *memory_, r.address, need));
+            return finish(b, h, r.address, need,
+                          through_tlb<Trace>(b, r, need, ticket, [&] { return walk(first, *memory_, r.address, need); }));
         } else {
             return finish(b, h, r.address, need, walk(first, *memory_, r.address, need, trace));
         }
@@ -212,9 +304,10 @@ private:
 
     template <class Trace>
     [[nodiscard, gnu::always_inline]] constexpr answer through_stage2(binding const& b, request const& r, access need,
+                                                                      [[maybe_unused]] fill_ticket ticket,
                                                                       Trace& trace) const noexcept {
         stage2_translator<M, Trace> second{b, caps(), rules(), *memory_, trace};
-        auto walked = second.translate(middle{r.address.value}, need);
+        auto walked = through_tlb<Trace>(b, r, need, ticket, [&] { return second.translate(middle{r.address.value}, need); });
         if (!walked) [[unlikely]]
             return failure{second_stage_fault(walked.error(), b, r.address, middle{r.address.value}, need)};
         return translation<output>{walked->output,
@@ -236,23 +329,26 @@ private:
     // refuses the access any more.
     template <class Trace>
     [[nodiscard, gnu::noinline]] constexpr answer through_both(binding& b, request const& r, std::uint64_t substreams,
+                                                               [[maybe_unused]] fill_tickets tickets,
                                                                Trace& trace) const noexcept {
         stage2_translator<M, Trace> second{b, caps(), rules(), *memory_, trace};
         guest_tables<M, Trace> tables{second, *memory_, caps(), b.stream};
         fault_type why;
-        if (!lookup_.find_context_in(tables, b, r, substreams, why, trace)) [[unlikely]]
+        if (!lookup_.find_context_in(tables, b, r, substreams, tickets.context, why, trace)) [[unlikely]]
             return failure{configuration_fault(why, r)};
         access const need = needs(r, b.stream, caps()) | (r.type == request_type::translation ? inquiring : none);
         half const h = half_of(r.address.value);
         if (!has_tables(b.context, h, b.world) || (refuses(b, h) && !need.covers(privileged))) [[unlikely]]
             return unmapped(b, r.address, need);
-        return with_granule(b.context.granule_of(h), [&](auto g) -> answer {
-            auto const first = stage1_of<g(), middle>(b, h, caps(), rules());
-            if (b.is_stage1_swapped()) {
-                byte_swapped<guest_tables<M, Trace>> swapped{tables};
-                return walk_both(first, swapped, tables, second, b, h, r, need, trace);
-            }
-            return walk_both(first, tables, tables, second, b, h, r, need, trace);
+        return through_tlb<Trace>(b, r, need, tickets.translation, [&] {
+            return with_granule(b.context.granule_of(h), [&](auto g) -> answer {
+                auto const first = stage1_of<g(), middle>(b, h, caps(), rules());
+                if (b.is_stage1_swapped()) {
+                    byte_swapped<guest_tables<M, Trace>> swapped{tables};
+                    return walk_both(first, swapped, tables, second, b, h, r, need, trace);
+                }
+                return walk_both(first, tables, tables, second, b, h, r, need, trace);
+            });
         });
     }
     template <class S, class Memory, class Trace>
@@ -371,9 +467,20 @@ private:
         return f;
     }
 
-    binding_lookup<M> lookup_;
+    binding_lookup<M, Caches> lookup_;
     M* memory_;
+    [[no_unique_address]] stagewalk::detail::caches_of<Caches> caches_;
 };
+
+/// Without caches.
+template <memory M>
+iommu(capabilities, control, M&) -> iommu<M>;
+/// The same with rules.
+template <memory M>
+iommu(capabilities, control, M&, policy) -> iommu<M>;
+/// With caches.
+template <memory M, class Caches>
+iommu(capabilities, control, M&, policy, Caches&) -> iommu<M, Caches>;
 
 } // namespace smmu
 } // namespace v0

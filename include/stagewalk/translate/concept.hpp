@@ -5,8 +5,11 @@
 #include "../core/access.hpp"
 #include "../core/outcome.hpp"
 #include "../core/translation.hpp"
+#include "../walk/stage.hpp"
 
 #include <concepts>
+#include <type_traits>
+#include <utility>
 
 namespace stagewalk {
 inline namespace v0 {
@@ -25,6 +28,17 @@ concept translator = has_translator_types<T> && requires(T const& t, typename T:
     { t.translate(in, a) }
     noexcept->std::same_as<outcome<translation<typename T::output>, typename T::fault_type>>;
 };
+
+namespace detail {
+
+// Whether an access that passes may have changed tables: then another one, that has not been seen to pass, may have to.
+template <class T>
+inline constexpr bool may_update_tables = true;
+template <class T>
+    requires requires { requires T::is_walk; }
+inline constexpr bool may_update_tables<T> = marking<std::remove_cvref_t<decltype(std::declval<T const&>().of())>>;
+
+} // namespace detail
 
 } // namespace v0
 } // namespace stagewalk

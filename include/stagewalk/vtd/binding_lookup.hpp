@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../memory/concept.hpp"
+#include "../tlb/entry_cache.hpp"
 #include "../walk/trace.hpp"
 #include "../walk/walk.hpp"
 #include "binding.hpp"
@@ -16,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 namespace stagewalk {
@@ -105,16 +107,21 @@ struct scalable_finding {
 ///
 /// In scalable mode each entry is first held against masks that are made once: what is reserved, what the unit lacks, and what
 /// is uncommon. Only an entry or a request that does not pass is judged in the manual's order, out of line.
+///
+/// With caches, entries that let a request pass are kept; what refuses one is read anew. A request that is traced sees memory
+/// alone.
 /// \tparam M the memory that holds the tables.
-template <memory M>
+/// \tparam Caches `vtd::caches`, or none.
+template <memory M, class Caches = no_caches>
 class binding_lookup {
 public:
     /// \param caps the unit's capabilities, without host permission tables: they are not walked.
     /// \param root RTADDR_REG as GCMD.SRTP latched it.
     /// \param m the memory, alive as long as this object.
     /// \param rules the open points.
-    constexpr binding_lookup(capabilities const& caps, root_table_address root, M& m, policy const& rules)
-        : caps_{caps}, root_{root}, memory_{&m}, rules_{rules}, mode_fault_{judge_mode(caps_, root)},
+    /// \param kept the caches, alive as long as this object; or null.
+    constexpr binding_lookup(capabilities const& caps, root_table_address root, M& m, policy const& rules, Caches* kept = nullptr)
+        : caps_{caps}, root_{root}, memory_{&m}, caches_{kept}, rules_{rules}, mode_fault_{judge_mode(caps_, root)},
           beyond_host_{caps_.beyond_host()}, bad_root_{root_entry::reserved(0) | beyond_host_},
           bad_context_{context_entry::reserved(0) | beyond_host_,
                        context_entry::reserved(1) | (context_entry::mask<"DID">() & ~(low_mask(caps_.domain_id_width()) << 8))},
@@ -157,6 +164,13 @@ public:
     template <class Trace>
     [[nodiscard, gnu::always_inline]] constexpr binding_refusal find_legacy(request const& r, legacy_finding& found,
                                                                             Trace& trace) const noexcept {
+        fill_ticket ticket;
+        if constexpr (is_caching<Trace>) {
+            if (caches_->contexts.find(r.source, found.context.word) && judge_context(found.context, r) == reason::none)
+                return {};
+            ticket = caches_->contexts.begin();
+        }
+
         // Root entry: it has no fault-processing-disable bit.
         std::uint64_t const bus = r.source >> 8;
         std::uint64_t const root_at = root_.get<"RTA">() + bus * sizeof(root_entry);
@@ -177,6 +191,7 @@ public:
         trace(configuration_step<context_entry>{"context", context_at, found.context});
         if (reason const bad = judge_context(found.context, r); bad != reason::none) [[unlikely]]
             return {bad, found.quiet(), context_at, found.context.word[0]};
+        if constexpr (is_caching<Trace>) caches_->contexts.insert(ticket, r.source, found.context.word);
         return {};
     }
 
@@ -187,6 +202,15 @@ public:
     template <class Trace>
     [[nodiscard, gnu::always_inline]] constexpr binding_refusal find_scalable(request const& r, scalable_finding& found,
                                                                               Trace& trace) const noexcept {
+        fill_ticket context_ticket;
+        fill_ticket pasid_ticket;
+        if constexpr (is_caching<Trace>) {
+            if (recall(r, found)) return {};
+            found = {};
+            context_ticket = caches_->contexts.begin();
+            pasid_ticket = caches_->pasids.begin();
+        }
+
         // Scalable root entry, one half of it.
         std::uint64_t const bus = r.source >> 8;
         std::uint64_t const root_at = root_.get<"RTA">() + bus * sizeof(scalable_root_entry);
@@ -216,6 +240,7 @@ public:
         }
         found.pasid = r.has_pasid() ? r.pasid : context.get<"RID_PASID">();
         found.privileged = r.has_pasid() ? r.access.covers(privileged) : context.get<"RID_PRIV">();
+        if constexpr (is_caching<Trace>) caches_->contexts.insert(context_ticket, r.source, {context.word[0], context.word[1]});
         // A translated request has been translated: its PASID is not looked up.
         if (r.type == request_type::translated) return {};
 
@@ -247,6 +272,10 @@ public:
                 bad != reason::none)
                 return {bad, found.quiet(), pasid_at, pasid.word[0]};
         }
+        if constexpr (is_caching<Trace>) {
+            caches_->pasids.insert(pasid_ticket, Caches::key_of(r.source, found.pasid),
+                                   {found.directory, found.entry[0], found.entry[1], found.entry[2]});
+        }
         return {};
     }
 
@@ -257,6 +286,36 @@ public:
     }
 
 private:
+    template <class Trace>
+    static constexpr bool is_caching =
+        std::conjunction_v<std::is_same<std::remove_cvref_t<Trace>, no_trace>, std::bool_constant<Caches::exist>>;
+
+    // What the caches know, if they know all and nothing of it refuses the request.
+    [[nodiscard, gnu::always_inline]] constexpr bool recall(request const& r, scalable_finding& found) const noexcept {
+        scalable_context_entry context;
+        std::uint64_t first[2]{};
+        if (!caches_->contexts.find(r.source, first)) return false;
+        context.word[0] = first[0];
+        context.word[1] = first[1];
+        found.context = first[0];
+        if (!is_plain(context, 0) || r.type != request_type::untranslated || r.has_pasid()) [[unlikely]] {
+            if (judge_context(first[0], first[1], 0, r) != reason::none) return false;
+        }
+        found.pasid = r.has_pasid() ? r.pasid : context.get<"RID_PASID">();
+        found.privileged = r.has_pasid() ? r.access.covers(privileged) : context.get<"RID_PRIV">();
+        if (r.type == request_type::translated) return true;
+        std::uint64_t second[4]{};
+        if (!caches_->pasids.find(Caches::key_of(r.source, found.pasid), second)) return false;
+        found.directory = second[0];
+        pasid_table_entry const pasid{second[1], second[2], second[3]};
+        for (std::size_t w = 0; w < scalable_finding::entry_words; ++w)
+            found.entry[w] = second[w + 1];
+        found.has_entry = true;
+        if (!is_plain(pasid, 0) || found.privileged != 0 || is_execute(r)) [[unlikely]]
+            return judge_pasid(second[1], second[2], second[3], 0, found.privileged, r) == reason::none;
+        return true;
+    }
+
     // The PASIDs that every directory covers, whatever PDTS is.
     static constexpr std::uint64_t smallest_directory = scalable_context_entry{}.last_pasid();
 
@@ -441,6 +500,7 @@ private:
     capabilities caps_;
     root_table_address root_;
     M* memory_;
+    [[no_unique_address]] stagewalk::detail::caches_of<Caches> caches_;
     policy rules_;
     reason mode_fault_;                       // what every request gets, if the mode is none that the unit has
     std::uint64_t beyond_host_;               // the address bits that the host does not have

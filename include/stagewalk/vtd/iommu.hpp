@@ -11,7 +11,9 @@
 #include "../walk/walk.hpp"
 #include "binding.hpp"
 #include "binding_lookup.hpp"
+#include "caches.hpp"
 #include "capabilities.hpp"
+#include "command.hpp"
 #include "first_stage.hpp"
 #include "interrupt_range.hpp"
 #include "nested.hpp"
@@ -40,10 +42,11 @@ struct settings {
     friend constexpr bool operator==(settings const&, settings const&) = default;
 };
 
-/// A VT-d remapping unit over the memory that holds its tables. The unit itself has no state that a request changes;
-/// A/D bits in memory that can be updated are set.
+/// A VT-d remapping unit over the memory that holds its tables. The unit itself has no state that a request changes, its caches
+/// aside; A/D bits in memory that can be updated are set.
 /// \tparam M the memory; the unit's output addresses are of the same space (a guest's unit: GPA).
-template <memory M>
+/// \tparam Caches `vtd::caches`, or none.
+template <memory M, class Caches = no_caches>
 class iommu {
 public:
     using input = iova;                                      ///< What it translates from.
@@ -66,8 +69,16 @@ public:
     /// \param root RTADDR_REG as GCMD.SRTP latched it.
     /// \param m the memory that holds the tables, alive as long as this object.
     /// \param set how the unit is set up.
-    constexpr iommu(capabilities const& caps, root_table_address root, M& m, settings set = {})
-        : settings_{set}, lookup_{without_host_permission(caps), root, m, set.rules},
+    constexpr iommu(capabilities const& caps, root_table_address root, M& m, settings set = {}) requires(!Caches::exist)
+        : iommu{caps, root, m, set, static_cast<Caches*>(nullptr)} {}
+    /// The same with caches: empty ones, alive as long as this object and its copies. After a new root table they are to be
+    /// dropped, as software asks for.
+    constexpr iommu(capabilities const& caps, root_table_address root, M& m, settings set, Caches& kept) requires Caches::exist
+        : iommu{caps, root, m, set, &kept} {}
+
+private:
+    constexpr iommu(capabilities const& caps, root_table_address root, M& m, settings set, Caches* kept)
+        : settings_{set}, lookup_{without_host_permission(caps), root, m, set.rules, kept}, caches_{kept},
           legacy_{{this->caps(), 3, output{}, {set.rules}},
                   {this->caps(), 4, output{}, {set.rules}},
                   {this->caps(), 5, output{}, {set.rules}}},
@@ -80,6 +91,7 @@ public:
           first_{{this->caps(), 4, output{}}, {this->caps(), 5, output{}}}, nested_first_{{this->caps(), 4, middle{}},
                                                                                           {this->caps(), 5, middle{}}} {}
 
+public:
     /// The capabilities.
     [[nodiscard]] constexpr capabilities const& caps() const { return lookup_.caps(); }
     /// How it is set up.
@@ -97,6 +109,7 @@ public:
     /// each stage.
     template <class Trace>
     [[nodiscard]] constexpr answer translate(request const& r, Trace&& trace) const noexcept {
+        auto const ticket = begin<Trace>();
         if (!settings_.enabled) {
             if (r.type == request_type::untranslated) return bypass(r);
             return refuse(r, reason::none, fault_at::context, false);
@@ -108,13 +121,48 @@ public:
         }
         if (reason const bad = lookup_.judge_mode(r); bad != reason::none) [[unlikely]]
             return refuse(r, bad, fault_at::context, false);
-        if (lookup_.mode() == table_mode::scalable) return stagewalk::detail::apart(translate_scalable(r, trace));
+        if (lookup_.mode() == table_mode::scalable) return stagewalk::detail::apart(translate_scalable(r, ticket, trace));
         legacy_finding found;
         if (auto no = lookup_.find_legacy(r, found, trace)) [[unlikely]]
             return refuse(r, no);
         if (!uses_tables(r) || found.context.type() == translation_type::pass_through) [[unlikely]]
             return without_tables(r, found.quiet());
-        return through_legacy(found, r, trace);
+        access const need = needs(r, false);
+        if constexpr (is_caching<Trace>) {
+            iotlb_tag const whose{static_cast<std::uint16_t>(found.context.template get<"DID">()), 0, false};
+            return through_tlb(whose, ticket, false, r, need, [&] { return through_legacy(found, r, need, trace); });
+        } else {
+            return through_legacy(found, r, need, trace);
+        }
+    }
+
+    /// Translates \p r and calls \p use with the answer, all before an execute() that drops something and began meanwhile
+    /// returns.
+    /// \param r the request.
+    /// \param use called as `use(answer)`; short, and without execute() in it.
+    /// \return what \p use returns.
+    template <class Use>
+    constexpr decltype(auto) translate_and(request const& r, Use&& use) const noexcept {
+        if constexpr (Caches::exist) {
+            stagewalk::inside const here{caches_->iotlb, iotlb_tag{}};
+            return use(translate(r));
+        } else {
+            return use(translate(r));
+        }
+    }
+
+    /// Carries out an invalidation descriptor: drops what it makes stale, and waits for accesses that began before. What else
+    /// a descriptor asks for, a completion or a response, is for the caller, who gets it back decoded.
+    /// \param word its words in ascending order; the upper two are zero for descriptors of 128 bits.
+    /// \param queue IQA_REG.
+    /// \return the descriptor, or IQEI.
+    constexpr outcome<command, queue_error> execute(std::uint64_t const (&word)[4],
+                                                    invalidation_queue_address queue) const noexcept {
+        auto const decoded = decode(word, queue, lookup_.mode(), caps());
+        if constexpr (Caches::exist) {
+            if (decoded) caches_->drop(decoded->stale);
+        }
+        return decoded;
     }
 
     /// Finds what the device of \p r is bound to, without a look at its page tables. The address does not matter, nor whether the
@@ -157,15 +205,64 @@ public:
 private:
     using middle = intermediate<output>;
 
+    template <class Trace>
+    static constexpr bool is_caching =
+        std::conjunction_v<std::is_same<std::remove_cvref_t<Trace>, no_trace>, std::bool_constant<Caches::exist>>;
+
+    // What a fill of the IOTLB will have to show.
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr fill_ticket begin() const noexcept {
+        if constexpr (is_caching<Trace>) {
+            return caches_->iotlb.begin();
+        } else {
+            return {};
+        }
+    }
+
+    // The IOTLB before `walk`. A walk that `marks` shows of its access alone that it passes without a change to the tables.
+    template <class Walk>
+    [[nodiscard, gnu::always_inline]] constexpr answer through_tlb(iotlb_tag whose, fill_ticket ticket, bool marks,
+                                                                   request const& r, access need, Walk&& walk) const noexcept {
+        auto hit = caches_->iotlb.find(r.address, whose, need);
+        if (hit) [[likely]] {
+            if (!lands_in_interrupt_range(*hit, r)) [[likely]]
+                return *hit;
+        }
+        auto walked = walk();
+        // What an inquiry that is no write is granted depends on the dirty bit, which a write may set.
+        bool const lasts = !marks || (need & (inquiring | write)) != inquiring;
+        if (walked && lasts) {
+            access const granted = walked->effective.rights();
+            caches_->iotlb.insert(ticket, r.address, *walked, whose, need, marks ? granted & need : granted);
+        }
+        return walked;
+    }
+
     // Scalable mode, out of line and with a request of its own: legacy mode then keeps the caller's in registers. Its stages are
     // made of the words of the PASID table entry: a binding would take all of them apart.
     template <class Trace>
-    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer translate_scalable(request r, Trace& trace) const noexcept {
+    [[nodiscard, gnu::noinline, gnu::flatten]] constexpr answer translate_scalable(request r, [[maybe_unused]] fill_ticket ticket,
+                                                                                   Trace& trace) const noexcept {
         scalable_finding found;
         if (auto no = lookup_.find_scalable(r, found, trace)) [[unlikely]]
             return refuse(r, no);
         if (!uses_tables(r)) [[unlikely]]
             return without_tables(r, found.quiet());
+        if constexpr (is_caching<Trace>) {
+            pasid_table_entry const entry = found.pasid_entry();
+            if (entry.kind() == pasid_translation::pass_through) return without_tables(r, found.quiet());
+            bool const first = entry.uses_first_stage();
+            iotlb_tag const whose{static_cast<std::uint16_t>(entry.get<"DID">()), static_cast<std::uint32_t>(found.pasid), first};
+            bool const marks = first || entry.get<"SSADE">() != 0;
+            return through_tlb(whose, ticket, marks, r, needs(r, found.privileged != 0),
+                               [&] { return through_scalable(found, r, trace); });
+        } else {
+            return through_scalable(found, r, trace);
+        }
+    }
+    template <class Trace>
+    [[nodiscard, gnu::always_inline]] constexpr answer through_scalable(scalable_finding const& found, request const& r,
+                                                                        Trace& trace) const noexcept {
         pasid_table_entry const entry = found.pasid_entry();
         switch (entry.kind()) {
         case pasid_translation::second_stage: return through_stage(pointed(second_, entry), found, r, trace);
@@ -207,10 +304,10 @@ private:
     }
 
     template <class Trace>
-    [[nodiscard, gnu::always_inline]] constexpr answer through_legacy(legacy_finding const& found, request const& r,
+    [[nodiscard, gnu::always_inline]] constexpr answer through_legacy(legacy_finding const& found, request const& r, access need,
                                                                       Trace& trace) const noexcept {
         auto const& stage = legacy_[found.context.levels() - 3];
-        auto walked = walk_legacy(stage, output{found.context.template get<"SSPTPTR">()}, r.address, needs(r, false), trace);
+        auto walked = walk_legacy(stage, output{found.context.template get<"SSPTPTR">()}, r.address, need, trace);
         if (!walked) [[unlikely]]
             return quieten(outer_fault(walked.error()), r.type, found.quiet());
         if (lands_in_interrupt_range(*walked, r)) [[unlikely]]
@@ -287,7 +384,7 @@ private:
     // a unit that listens.
     [[nodiscard, gnu::always_inline]] constexpr access needs(request const& r, bool as_privileged) const {
         access need = r.access & read_write;
-        if (r.access.covers(execute)) need = need | read;
+        if (r.access.covers(stagewalk::execute)) need = need | read;
         if (r.type == request_type::translation) need = is_no_write(r) ? inquiring | read : inquiring | read_write;
         if (r.bytes == 0) need = need | zero_length;
         if (as_privileged) need = need | privileged;
@@ -366,7 +463,8 @@ private:
     }
 
     settings settings_;
-    binding_lookup<M> lookup_;
+    binding_lookup<M, Caches> lookup_;
+    [[no_unique_address]] stagewalk::detail::caches_of<Caches> caches_;
     // One stage of each kind per depth, to be pointed at the tables of a device.
     legacy_stage legacy_[3];
     scalable_stage second_[3];
@@ -374,6 +472,16 @@ private:
     process_stage first_[2];
     nested_first_stage nested_first_[2];
 };
+
+/// Without caches.
+template <memory M>
+iommu(capabilities, root_table_address, M&) -> iommu<M>;
+/// The same, set up.
+template <memory M>
+iommu(capabilities, root_table_address, M&, settings) -> iommu<M>;
+/// With caches.
+template <memory M, class Caches>
+iommu(capabilities, root_table_address, M&, settings, Caches&) -> iommu<M, Caches>;
 
 } // namespace vtd
 } // namespace v0
