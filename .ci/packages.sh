@@ -17,16 +17,24 @@ tests   meson                    meson
 tests   ninja-build              ninja
 tests   g++-aarch64-linux-gnu?   aarch64-linux-gnu-g++
 tests   binutils                 nm
+tests   qemu-system-x86?         qemu-system-x86_64
+tests   qemu-system-arm?         qemu-system-aarch64
 tool    libcli11-dev             /usr/include/CLI/CLI.hpp:/usr/local/include/CLI/CLI.hpp
 tool    nlohmann-json3-dev       /usr/include/nlohmann/json.hpp:/usr/local/include/nlohmann/json.hpp
 ci      libbenchmark-dev         /usr/include/benchmark/benchmark.h:/usr/local/include/benchmark/benchmark.h
 ci      clang                    clang++
 ci      libclang-rt-dev|libclang-rt-14-dev  /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a:/usr/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+ci      clang-19?                clang++-19
+ci      llvm-19?                 llvm-cov-19
+ci      libclang-rt-19-dev?      /usr/lib/llvm-19/lib/clang/*/lib/linux/libclang_rt.profile-*.a
+ci      libc++-19-dev|libc++-dev?     /usr/lib/llvm-1[5-9]/include/c++/v1/version:/usr/lib/llvm-[2-9]*/include/c++/v1/version
+ci      libc++abi-19-dev|libc++abi-dev?  /usr/lib/llvm-1[5-9]/lib/libc++abi.a:/usr/lib/llvm-[2-9]*/lib/libc++abi.a
 ci      clang-format             clang-format
 ci      clang-tidy               clang-tidy
 ci      g++-riscv64-linux-gnu?   riscv64-linux-gnu-g++
 ci      g++-i686-linux-gnu?      i686-linux-gnu-g++
 ci      g++-s390x-linux-gnu?     s390x-linux-gnu-g++
+ci      qemu-user|qemu-user-static?   /usr/bin/qemu-s390x:/usr/bin/qemu-s390x-static
 ci      doxygen                  doxygen
 ci      doxygen-awesome-css?     /usr/share/doxygen-awesome-css/doxygen-awesome.css
 '
