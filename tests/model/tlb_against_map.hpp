@@ -232,6 +232,7 @@ private:
     }
     char const* drop(sw::range<sw::iova> pages, owner whose, std::uint64_t which) {
         cache_->invalidate(pages, whose, which);
+        if (!pages.valid()) pages = sw::range<sw::iova>::all(); // a range beyond the last address means everything
         if (pages.empty()) return agree({}, 0);
         ++changes_;
         which &= mask_all;
