@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
     auto const caches = std::make_unique<amdvi::caches<pa, sets<8>, ways<2>, groups<16>>>();
     amdvi::iommu const kept{caps, registers, cached_memory, amdvi::settings{}, *caches};
     amdvi::iommu const plain{caps, registers, plain_memory, amdvi::settings{}};
-    auto const execute = [&](auto const& c) {
+    auto const carry_out = [&](auto const& c) {
         if (!kept.execute({c.word[0], c.word[1]})) std::abort(); // the library's own command
     };
 
@@ -151,8 +151,8 @@ int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
             with.word[3 * 512 + page] = without.word[3 * 512 + page] =
                 (to & 64 ? 0 : 1) | (to & 63) << 12 | ((to >> 7) != 0 ? stagewalk::read : read_write).bits << 61;
             for (std::uint16_t const domain : host_domains)
-                execute(amdvi::invalidate_pages(domain, amdvi::no_pasid,
-                                                range<iova>::between(iova{page << 12}, iova{page << 12 | 0xfff}), true));
+                carry_out(amdvi::invalidate_pages(domain, amdvi::no_pasid,
+                                                  range<iova>::between(iova{page << 12}, iova{page << 12 | 0xfff}), true));
             break;
         }
         case 3: { // a leaf of the guest, of every PASID
@@ -161,8 +161,8 @@ int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
             with.word[8 * 512 + page] = without.word[8 * 512 + page] = (to & 64 ? 0 : 5) | (to & 63) << 12 | (to >> 7) << 1;
             for (std::uint16_t const domain : guest_domains)
                 for (std::uint32_t pasid = 0; pasid < 4; ++pasid)
-                    execute(amdvi::invalidate_pages(domain, pasid,
-                                                    range<iova>::between(iova{page << 12}, iova{page << 12 | 0xfff}), true));
+                    carry_out(amdvi::invalidate_pages(domain, pasid,
+                                                      range<iova>::between(iova{page << 12}, iova{page << 12 | 0xfff}), true));
             break;
         }
         case 4: { // a GCR3 table entry
@@ -170,7 +170,7 @@ int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
             std::uint64_t const value = what & 128 ? 0x5001 : 0;
             with.word[4 * 512 + pasid] = without.word[4 * 512 + pasid] = value;
             for (std::uint16_t const domain : guest_domains)
-                execute(amdvi::invalidate_pasid(domain, pasid));
+                carry_out(amdvi::invalidate_pasid(domain, pasid));
             break;
         }
         default: {

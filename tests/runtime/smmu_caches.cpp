@@ -204,10 +204,10 @@ TEST_CASE("SMMU caches: each TLB command drops what it must and no more than is 
         bool const by_address = op == 0x12 || op == 0x13 || op == 0x22 || op == 0x23 || op == 0x2a;
         bool const by_vmid = op < 0x20 || op == 0x28 || op == 0x2a;
         bool const by_asid = op == 0x11 || op == 0x12 || op == 0x21 || op == 0x22;
-        for (std::uint64_t const vmw : {0, 4}) {
-            for (std::uint64_t const vmid : {0x0, 0x1, 0x11, 0x17}) {
+        for (std::uint64_t const vmw : {0u, 4u}) {
+            for (std::uint64_t const vmid : {0x0u, 0x1u, 0x11u, 0x17u}) {
                 if (!by_vmid && (vmid != 1 || vmw != 0)) continue;
-                for (std::uint64_t const asid : {0x0, 0x1, 0x101, 0x55}) {
+                for (std::uint64_t const asid : {0x0u, 0x1u, 0x101u, 0x55u}) {
                     if (!by_asid && asid != 1) continue;
                     if (!by_address) {
                         judge({op, vmid, asid, 0x4000'0000, 0, 0, 0, 0, 0}, vmw);
@@ -231,10 +231,10 @@ TEST_CASE("SMMU caches: each TLB command drops what it must and no more than is 
 TEST_CASE("SMMU caches: each configuration command drops the entries of its streams and no others") {
     caches_type full; // what finds room
     populate(full);
-    for (std::uint64_t const op : {0x03, 0x04, 0x05, 0x06})
+    for (std::uint64_t const op : {0x03u, 0x04u, 0x05u, 0x06u})
         for (std::uint32_t const sid : {0x0u, 0x1u, 0x2u, 0x2au, 0x2bu, 0x10'002au, 0x7u})
-            for (std::uint64_t const ssid : {0x0, 0x1, 0x40, 0xf'ffff, 0x2})
-                for (std::uint64_t const low : {0, 1, 3, 5, 20, 31}) {
+            for (std::uint64_t const ssid : {0x0u, 0x1u, 0x40u, 0xf'ffffu, 0x2u})
+                for (std::uint64_t const low : {0u, 1u, 3u, 5u, 20u, 31u}) {
                     if (op != 0x04 && low > 1) continue;
                     std::uint64_t const word[2] = {op | (ssid & 1) << 11 | ssid << 12 | std::uint64_t{sid} << 32, low};
                     auto const decoded = smmu::decode(word, all_caps(false));
@@ -259,7 +259,7 @@ TEST_CASE("SMMU caches: each configuration command drops the entries of its stre
 }
 
 TEST_CASE("SMMU caches: commands that drop nothing leave everything") {
-    for (std::uint64_t const op : {0x01, 0x02, 0x40, 0x44, 0x45, 0x46}) {
+    for (std::uint64_t const op : {0x01u, 0x02u, 0x40u, 0x44u, 0x45u, 0x46u}) {
         std::uint64_t const word[2] = {op | std::uint64_t{0x2a} << 32, 0};
         auto const decoded = smmu::decode(word, all_caps(false));
         CAPTURE(op);
