@@ -53,12 +53,10 @@ inline constexpr bool entry_atomics = __atomic_always_lock_free(sizeof(std::uint
 /// Guard policies. A guard's `state<Sets, Groups>` lives in the TLB:
 ///
 /// - between `begin_read(set)` and `end_read(set, what it returned)` a look-up reads the set; the latter says whether what was
-/// read
-///   belongs together;
+///   read belongs together;
 /// - `write(set, f)` calls \p f, which changes the set, alone;
 /// - `enter(group)` and `leave(group)` enclose an access that uses a translation; `drain(group)` returns when every access that
-/// was
-///   inside has left, whoever enters meanwhile waits.
+///   was inside has left, whoever enters meanwhile waits.
 ///
 /// docs/concurrency.md has the argument why that suffices.
 namespace guard {
