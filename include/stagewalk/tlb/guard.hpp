@@ -4,6 +4,7 @@
 
 #include "geometry.hpp"
 
+#include <bit>
 #include <cstdint>
 #include <type_traits>
 
@@ -136,51 +137,8 @@ struct seqlock {
     };
 };
 
-/// One lock for all: a look-up counts itself in and out, writers have it to themselves. Small; for TLBs that threads seldom
-/// share.
-struct shared_spin {
-    static constexpr tlb_policy decides = tlb_policy::guard; ///< What it decides.
-    static constexpr bool is_shared = true;                  ///< Whether threads may share the TLB.
-    static constexpr std::uint64_t gates = 1;                ///< How many gates hold accesses.
-
-    /// The lock.
-    template <std::uint64_t Sets, std::uint64_t Groups>
-    class state {
-        static_assert(detail::entry_atomics<std::integral_constant<std::uint64_t, Sets>>,
-                      "a shared TLB needs lock-free 64-bit atomics, which this target lacks: use guard::none and a lock");
-
-    public:
-        /// Enters, unless there is a writer.
-        [[nodiscard, gnu::always_inline]] std::uint32_t begin_read(std::uint64_t) { return lock_.try_enter() ? 1 : 0; }
-        /// Whether there was none; leaves.
-        [[nodiscard, gnu::always_inline]] bool end_read(std::uint64_t, std::uint32_t entered) {
-            if (entered != 0) lock_.leave();
-            return entered != 0;
-        }
-        /// Calls \p f alone.
-        template <class F>
-        void write(std::uint64_t, F&& f) {
-            lock_.lock();
-            f();
-            lock_.unlock();
-        }
-        /// An access begins.
-        void enter(std::uint64_t) { gate_.enter(); }
-        /// It ends.
-        void leave(std::uint64_t) { gate_.leave(); }
-        /// Waits for the accesses inside.
-        void drain(std::uint64_t) {
-            gate_.lock();
-            gate_.unlock();
-        }
-
-    private:
-        detail::gate lock_;
-        detail::gate gate_;
-    };
-};
-
-/// \p N locks, a power of two, each for its share of the sets; and as many gates, each for its share of the groups.
+/// \p N locks, a power of two, each for its share of the sets: a look-up counts itself in and out, a writer has the lock to
+/// itself. And as many gates, each for its share of the groups.
 template <std::uint64_t N = 16>
 struct sharded {
     static_assert(std::has_single_bit(N), "the number of shards is a power of two");
@@ -226,6 +184,10 @@ struct sharded {
         detail::gate gate_[N];
     };
 };
+
+/// One lock for all: a look-up counts itself in and out, writers have it to themselves. Small; for TLBs that threads seldom
+/// share.
+struct shared_spin : sharded<1> {};
 
 } // namespace guard
 } // namespace v0
