@@ -2,9 +2,8 @@
 #include <stagewalk/tlb/oracle.hpp>
 #include <stagewalk/tlb/tlb.hpp>
 
+namespace stagewalk::test {
 namespace {
-
-using namespace stagewalk;
 
 constexpr translation<pa> page_at(std::uint64_t output, std::uint64_t lg2, access rights = read_write) {
     return {pa{output}, attributes{rights}, lg2, passage::walked};
@@ -113,3 +112,4 @@ static_assert(is_never_stale<ways<4>, replace::plru>());
 static_assert(is_never_stale<ways<2>, replace::fifo, groups<1>>());
 
 } // namespace
+} // namespace stagewalk::test
